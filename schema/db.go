@@ -1,0 +1,153 @@
+package schema
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jmoiron/sqlx"
+	"github.com/mattn/go-sqlite3"
+)
+
+// Dialect is the kind of database behind a DB.
+type Dialect string
+
+// The dialects that kilonova runs on. MySQL stands for MariaDB and MySQL.
+const (
+	SQLite Dialect = "sqlite3"
+	MySQL  Dialect = "mysql"
+)
+
+// DB is a pool of connections that knows its dialect. All packages share one.
+//
+// Reads go through the embedded sqlx.DB; writes of more than one statement, and those
+// that must survive a deadlock, go through Tx.
+type DB struct {
+	*sqlx.DB
+	Dialect Dialect
+}
+
+// sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program.
+const sqliteDriver = "sqlite3_kilonova"
+
+func init() {
+	sql.Register(sqliteDriver, &sqlite3.SQLiteDriver{
+		ConnectHook: func(c *sqlite3.SQLiteConn) error {
+			return c.RegisterFunc("regexp", matches, true)
+		},
+	})
+	sqlx.BindDriver(sqliteDriver, sqlx.QUESTION)
+}
+
+// matches is x REGEXP pattern. Go's engine takes time linear in the input whatever the
+// pattern is, so a hostile one costs no more than a long one.
+func matches(pattern, x string) (bool, error) {
+	re, err := compileCached(pattern)
+	if err != nil {
+		return false, err
+	}
+	return re.MatchString(x), nil
+}
+
+// Open opens the database that dsn names: "mysql://user:pw@host:port/name" or the driver's
+// own user:pw@tcp(host:port)/name form for MariaDB and MySQL, anything else is the path of
+// an SQLite file ("sqlite:PATH" too). It does not migrate.
+func Open(ctx context.Context, dsn string) (*DB, error) {
+	if isMySQL(dsn) {
+		return openMySQL(ctx, dsn)
+	}
+	return openSQLite(ctx, strings.TrimPrefix(strings.TrimPrefix(dsn, "sqlite:"), "//"))
+}
+
+func isMySQL(dsn string) bool {
+	return strings.HasPrefix(dsn, "mysql:") || strings.Contains(dsn, "@tcp(") || strings.Contains(dsn, "@unix(")
+}
+
+func openSQLite(ctx context.Context, path string) (*DB, error) {
+	err := os.MkdirAll(filepath.Dir(path), 0o750)
+	if err != nil {
+		return nil, fmt.Errorf("make the database folder: %w", err)
+	}
+	// Immediate transactions never upgrade a read lock, so writers queue instead of failing.
+	q := url.Values{
+		"_journal_mode": {"WAL"}, "_synchronous": {"NORMAL"}, "_busy_timeout": {"10000"},
+		"_txlock": {"immediate"}, "_foreign_keys": {"1"}, "_cache_size": {"-8000"},
+	}
+	db, err := sqlx.Open(sqliteDriver, "file:"+url.PathEscape(path)+"?"+q.Encode())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	// More connections than this only add memory: writers are serial and readers are quick.
+	db.SetMaxOpenConns(8)
+	db.SetMaxIdleConns(8)
+	_, err = db.ExecContext(ctx, "PRAGMA journal_size_limit = 67108864")
+	if err != nil {
+		_ = db.Close() // the first error is the one to tell
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return &DB{DB: db, Dialect: SQLite}, nil
+}
+
+func openMySQL(ctx context.Context, dsn string) (*DB, error) {
+	cfg, err := mysqlConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	connector, err := mysql.NewConnector(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("database address: %w", err)
+	}
+	db := sqlx.NewDb(sql.OpenDB(connector), "mysql")
+	db.SetMaxOpenConns(32)
+	db.SetMaxIdleConns(16)
+	db.SetConnMaxLifetime(30 * time.Minute)
+	err = db.PingContext(ctx)
+	if err != nil {
+		_ = db.Close() // the first error is the one to tell
+		return nil, fmt.Errorf("reach the database at %s: %w", cfg.Addr, err)
+	}
+	return &DB{DB: db, Dialect: MySQL}, nil
+}
+
+// mysqlConfig parses both forms of address and sets what kilonova relies on: affected rows
+// are matched rows, as on SQLite, and small queries need no round trip to be prepared.
+func mysqlConfig(dsn string) (*mysql.Config, error) {
+	if strings.HasPrefix(dsn, "mysql://") {
+		u, err := url.Parse(dsn)
+		if err != nil {
+			return nil, fmt.Errorf("database address: %w", redact(err))
+		}
+		pw, _ := u.User.Password()
+		dsn = fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), pw, u.Host, u.Path)
+		if u.RawQuery != "" {
+			dsn += "?" + u.RawQuery
+		}
+	}
+	cfg, err := mysql.ParseDSN(strings.TrimPrefix(dsn, "mysql:"))
+	if err != nil {
+		return nil, fmt.Errorf("database address: %w", err)
+	}
+	cfg.ClientFoundRows = true
+	cfg.InterpolateParams = true
+	cfg.ParseTime = true
+	cfg.Loc = time.UTC
+	cfg.Collation = "utf8mb4_bin"
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 10 * time.Second
+	}
+	return cfg, nil
+}
+
+var userinfo = regexp.MustCompile(`//[^@/]*@`)
+
+// redact keeps a password out of a parser's message.
+func redact(err error) error {
+	return fmt.Errorf("%s", userinfo.ReplaceAllString(err.Error(), "//***@"))
+}
