@@ -1,0 +1,91 @@
+package compat
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+var requestIDForm = regexp.MustCompile(`^req-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+
+// identityHeaders are set by a token check for the application behind it, never by a
+// client: whatever comes in under these names is dropped before anything reads it.
+var identityHeaders = []string{
+	"X-Identity-Status", "X-User-Id", "X-User-Name", "X-User-Domain-Id", "X-User-Domain-Name",
+	"X-Project-Id", "X-Project-Name", "X-Project-Domain-Id", "X-Project-Domain-Name",
+	"X-Domain-Id", "X-Domain-Name", "X-Roles", "X-Role", "X-User", "X-Tenant", "X-Tenant-Id",
+	"X-Tenant-Name", "X-Is-Admin-Project", "X-Service-Catalog", "Openstack-System-Scope",
+	"X-Service-Identity-Status", "X-Service-User-Id", "X-Service-User-Name",
+	"X-Service-User-Domain-Id", "X-Service-User-Domain-Name", "X-Service-Project-Id",
+	"X-Service-Project-Name", "X-Service-Project-Domain-Id", "X-Service-Project-Domain-Name",
+	"X-Service-Roles",
+}
+
+// Front is the outermost handler of every service: it gives the request its id, drops
+// identity headers that a client sent, catches a panic, and writes the access log.
+func Front(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := "req-" + uuid.NewString()
+		ctx := context.WithValue(r.Context(), requestIDKey, id)
+		if global := r.Header.Get("X-Openstack-Request-Id"); requestIDForm.MatchString(global) {
+			ctx = context.WithValue(ctx, globalRequestIDKey, global)
+		}
+		for _, name := range identityHeaders {
+			r.Header.Del(name)
+		}
+		w.Header().Set("X-Openstack-Request-Id", id)
+		seen := &statusWriter{ResponseWriter: w}
+		start := time.Now()
+		r = r.WithContext(ctx)
+		defer func() {
+			if p := recover(); p != nil {
+				if p == http.ErrAbortHandler {
+					panic(p)
+				}
+				slog.ErrorContext(ctx, "panic in a request", "request_id", id, "panic", p)
+				if seen.code == 0 {
+					ComputeFault(seen, r, &Fault{Code: 500, Message: "The server has either erred or is incapable of performing the requested operation."})
+				}
+			}
+			slog.DebugContext(ctx, "request", "request_id", id, "method", r.Method, "path", clip(r.URL.Path),
+				"code", seen.code, "bytes", seen.bytes, "ms", float64(time.Since(start).Microseconds())/1000)
+		}()
+		next.ServeHTTP(seen, r)
+	})
+}
+
+// statusWriter remembers what was answered, for the log.
+type statusWriter struct {
+	http.ResponseWriter
+	code  int
+	bytes int64
+}
+
+func (w *statusWriter) WriteHeader(code int) {
+	if w.code == 0 {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(b)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// GlobalRequestID is the caller's own request id, kept to be passed on to other services.
+func GlobalRequestID(ctx context.Context) string {
+	id, _ := ctx.Value(globalRequestIDKey).(string)
+	return id
+}
