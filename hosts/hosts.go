@@ -1,0 +1,254 @@
+package hosts
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+// DownAfter is how old a host's last heartbeat may be while it still counts as up, as
+// Nova's service_down_time.
+const DownAfter = 60 * time.Second
+
+// snapshotAge is how old the scheduler's picture of the hosts may be. A claim is decided
+// by the row itself, so an old picture costs a second try and nothing else.
+const snapshotAge = time.Second
+
+// Host is one hypervisor host, as the scheduler and the API see it.
+type Host struct {
+	ID                int64         `db:"id"`
+	UUID              string        `db:"uuid"`
+	Name              string        `db:"name"`
+	Node              string        `db:"hypervisor_hostname"`
+	HypervisorType    string        `db:"hypervisor_type"`
+	HypervisorVersion int           `db:"hypervisor_version"`
+	HostIP            string        `db:"host_ip"`
+	Arch              string        `db:"arch"`
+	CPUInfo           string        `db:"cpu_info"`
+	VCPUs             int           `db:"vcpus"`
+	MemoryMB          int           `db:"memory_mb"`
+	DiskGB            int           `db:"disk_gb"`
+	DiskAvailableGB   int           `db:"disk_available_gb"`
+	Uptime            string        `db:"uptime"`
+	Doorbell          string        `db:"doorbell"`
+	LastSeen          schema.Micros `db:"last_seen"`
+	VCPUsUsed         int           `db:"vcpus_used"`
+	MemoryMBUsed      int           `db:"memory_mb_used"`
+	DiskGBUsed        int           `db:"disk_gb_used"`
+	Servers           int           `db:"servers"`
+	CPURatio          float64       `db:"cpu_ratio"`
+	RAMRatio          float64       `db:"ram_ratio"`
+	DiskRatio         float64       `db:"disk_ratio"`
+	ReservedMemoryMB  int           `db:"reserved_memory_mb"`
+	Failures          int           `db:"failures"`
+	Zone              string        `db:"zone"`
+	Disabled          bool          `db:"disabled"`
+	DisabledReason    *string       `db:"disabled_reason"`
+	ForcedDown        bool          `db:"forced_down"`
+	CreatedAt         schema.Micros `db:"created_at"`
+	UpdatedAt         schema.Micros `db:"updated_at"`
+}
+
+// Up reports whether the host's heartbeat is fresh and nobody forced it down.
+func (h *Host) Up(now schema.Micros) bool {
+	return !h.ForcedDown && now-h.LastSeen < schema.Micros(DownAfter.Microseconds())
+}
+
+// Need is what a server takes of a host.
+type Need struct{ VCPUs, MemoryMB, DiskGB int }
+
+// Minus gives the difference, for a resize.
+func (n Need) Minus(o Need) Need {
+	return Need{n.VCPUs - o.VCPUs, n.MemoryMB - o.MemoryMB, n.DiskGB - o.DiskGB}
+}
+
+// Fits reports whether the host, as pictured, has room.
+func (h *Host) Fits(n Need) bool {
+	return float64(h.VCPUsUsed+n.VCPUs) <= float64(h.VCPUs)*h.CPURatio &&
+		float64(h.MemoryMBUsed+n.MemoryMB) <= float64(h.MemoryMB-h.ReservedMemoryMB)*h.RAMRatio &&
+		float64(h.DiskGBUsed+n.DiskGB) <= float64(h.DiskGB)*h.DiskRatio
+}
+
+// Service is the hosts of the cloud.
+type Service struct {
+	db    *schema.DB
+	clock schema.Clock
+
+	mu    sync.Mutex
+	seen  []Host
+	at    schema.Micros
+	byKey map[string]*Host
+}
+
+// New makes the service on a migrated database.
+func New(db *schema.DB, clock schema.Clock) *Service { return &Service{db: db, clock: clock} }
+
+const hostColumns = `id, uuid, name, hypervisor_hostname, hypervisor_type, hypervisor_version,
+host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen,
+vcpus_used, memory_mb_used, disk_gb_used, servers, cpu_ratio, ram_ratio, disk_ratio,
+reserved_memory_mb, failures, zone, disabled, disabled_reason, forced_down, created_at, updated_at`
+
+const selectHosts = `SELECT ` + hostColumns + ` FROM hosts ORDER BY id`
+
+// List reads all hosts.
+func (s *Service) List(ctx context.Context) ([]Host, error) {
+	var out []Host
+	err := s.db.SelectContext(ctx, &out, selectHosts)
+	if err != nil {
+		return nil, fmt.Errorf("list hosts: %w", err)
+	}
+	return out, nil
+}
+
+// Snapshot gives a picture of all hosts that is at most a second old. The slice is shared:
+// callers do not change it.
+func (s *Service) Snapshot(ctx context.Context) ([]Host, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Now()
+	if s.seen != nil && now-s.at < schema.Micros(snapshotAge.Microseconds()) {
+		return s.seen, nil
+	}
+	list, err := s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.seen, s.at = list, now
+	s.byKey = make(map[string]*Host, len(list))
+	for i := range list {
+		s.byKey[list[i].Name] = &list[i]
+	}
+	return list, nil
+}
+
+// Forget drops the picture, so that the next Snapshot reads the rows.
+func (s *Service) Forget() {
+	s.mu.Lock()
+	s.seen = nil
+	s.mu.Unlock()
+}
+
+// ByName gives a host from the picture; nil when there is none of that name.
+func (s *Service) ByName(ctx context.Context, name string) (*Host, error) {
+	_, err := s.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byKey[name], nil
+}
+
+// Doorbell gives the address at which a host listens for datagrams, "" for none.
+func (s *Service) Doorbell(name string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if h := s.byKey[name]; h != nil {
+		return h.Doorbell
+	}
+	return ""
+}
+
+const insertHost = `
+INSERT INTO hosts (uuid, name, hypervisor_hostname, hypervisor_type, hypervisor_version, host_ip,
+  arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen,
+  started_at, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '', ?, 0, ?, ?)`
+
+// Add makes a host's row; an existing one is left alone.
+func (s *Service) Add(ctx context.Context, name string, info work.HostInfo) error {
+	now := s.clock.Now()
+	node := info.Hostname
+	if node == "" {
+		node = name
+	}
+	_, err := s.db.ExecContext(ctx, insertHost, uuid.NewString(), name, node, info.HypervisorType,
+		info.HypervisorVersion, info.HostIP, info.Arch, orObject(info.CPUInfo), info.VCPUs, info.MemoryMB,
+		info.DiskGB, info.DiskAvailableGB, info.Uptime, 0, now, now)
+	if err != nil && !schema.Duplicate(err) {
+		return fmt.Errorf("add host %s: %w", name, err)
+	}
+	s.Forget()
+	return nil
+}
+
+func orObject(s string) string {
+	if s == "" {
+		return "{}"
+	}
+	return s
+}
+
+// The claim is decided by the row, however many API processes schedule at once.
+const claim = `
+UPDATE hosts SET vcpus_used = vcpus_used + ?, memory_mb_used = memory_mb_used + ?,
+  disk_gb_used = disk_gb_used + ?, servers = servers + ?, updated_at = ?
+WHERE name = ? AND disabled = 0 AND forced_down = 0
+  AND vcpus_used + ? <= vcpus * cpu_ratio
+  AND memory_mb_used + ? <= (memory_mb - reserved_memory_mb) * ram_ratio
+  AND disk_gb_used + ? <= disk_gb * disk_ratio`
+
+// Claim takes room for n servers of one size on a host; false when there is not enough.
+func (s *Service) Claim(ctx context.Context, tx *schema.Tx, host string, need Need, n int) (bool, error) {
+	v, m, d := need.VCPUs*n, need.MemoryMB*n, need.DiskGB*n
+	ok, err := schema.Changed(tx.ExecContext(ctx, claim, v, m, d, n, s.clock.Now(), host, v, m, d))
+	if err != nil {
+		return false, fmt.Errorf("claim room on host %s: %w", host, err)
+	}
+	return ok, nil
+}
+
+// Grow changes the claim of one server on a host; what it needs more must fit.
+func (s *Service) Grow(ctx context.Context, tx *schema.Tx, host string, by Need) (bool, error) {
+	more := Need{max(by.VCPUs, 0), max(by.MemoryMB, 0), max(by.DiskGB, 0)}
+	ok, err := schema.Changed(tx.ExecContext(ctx, claim, by.VCPUs, by.MemoryMB, by.DiskGB, 0, s.clock.Now(), host,
+		more.VCPUs, more.MemoryMB, more.DiskGB))
+	if err != nil {
+		return false, fmt.Errorf("change a claim on host %s: %w", host, err)
+	}
+	return ok, nil
+}
+
+const give = `
+UPDATE hosts SET vcpus_used = vcpus_used - ?, memory_mb_used = memory_mb_used - ?,
+  disk_gb_used = disk_gb_used - ?, servers = servers - ?, updated_at = ?
+WHERE name = ?`
+
+// Give returns the room of n servers; Shrink that of a part of one.
+func (s *Service) Give(ctx context.Context, tx *schema.Tx, host string, need Need, n int) error {
+	_, err := tx.ExecContext(ctx, give, need.VCPUs*n, need.MemoryMB*n, need.DiskGB*n, n, s.clock.Now(), host)
+	if err != nil {
+		return fmt.Errorf("give back room on host %s: %w", host, err)
+	}
+	return nil
+}
+
+// Shrink gives back a part of one server's claim.
+func (s *Service) Shrink(ctx context.Context, tx *schema.Tx, host string, by Need) error {
+	_, err := tx.ExecContext(ctx, give, by.VCPUs, by.MemoryMB, by.DiskGB, 0, s.clock.Now(), host)
+	if err != nil {
+		return fmt.Errorf("give back room on host %s: %w", host, err)
+	}
+	return nil
+}
+
+const countFailure = `UPDATE hosts SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END WHERE name = ? AND (? = 0 OR failures > 0)`
+
+// Built remembers how the last build on a host went: the scheduler avoids hosts that fail.
+func (s *Service) Built(ctx context.Context, tx *schema.Tx, host string, ok bool) error {
+	flag := 0
+	if ok {
+		flag = 1
+	}
+	_, err := tx.ExecContext(ctx, countFailure, flag, host, flag)
+	if err != nil {
+		return fmt.Errorf("count builds of host %s: %w", host, err)
+	}
+	return nil
+}
