@@ -1,0 +1,354 @@
+package networks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sort"
+
+	"github.com/jmoiron/sqlx"
+
+	"kilonova/compat"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+// Port is a network interface of a server.
+type Port struct {
+	ID             string
+	ServerID       string
+	NetworkID      string
+	NetworkName    string // the label under which a server shows its addresses
+	MAC            string
+	Status         string // ACTIVE, DOWN or BUILD
+	Tag            string
+	FixedIPs       []FixedIP
+	SecurityGroups []SecurityGroup
+	Created        bool // made for the server, and deleted with it
+
+	key     int64
+	network work.Network
+}
+
+// Guest gives the port as a hypervisor host needs it. Only ports of Allocate and
+// GuestPorts know their network's subnets.
+func (p Port) Guest() work.Port {
+	w := work.Port{ID: p.ID, MAC: p.MAC, Tag: p.Tag, Network: p.network, Fixed: make([]work.FixedIP, 0, len(p.FixedIPs))}
+	for _, ip := range p.FixedIPs {
+		w.Fixed = append(w.Fixed, work.FixedIP{SubnetID: ip.SubnetID, Address: ip.Address})
+	}
+	return w
+}
+
+// The states of a port.
+const (
+	statusActive = "ACTIVE"
+	statusDown   = "DOWN"
+)
+
+// portRow is a row of ports with its network's id and owner.
+type portRow struct {
+	Key          int64         `db:"id"`
+	ID           string        `db:"uuid"`
+	NetworkKey   int64         `db:"network_id"`
+	NetworkID    string        `db:"network_uuid"`
+	NetworkOwner string        `db:"network_owner"`
+	ProjectID    string        `db:"project_id"`
+	Name         string        `db:"name"`
+	Description  string        `db:"description"`
+	MAC          string        `db:"mac_address"`
+	AdminStateUp bool          `db:"admin_state_up"`
+	Status       string        `db:"status"`
+	DeviceID     string        `db:"device_id"`
+	DeviceOwner  string        `db:"device_owner"`
+	NIC          int           `db:"nic"`
+	Tag          string        `db:"nic_tag"`
+	Created      bool          `db:"made_for_server"`
+	Host         string        `db:"host"`
+	VNICType     string        `db:"vnic_type"`
+	Profile      string        `db:"profile"`
+	PortSecurity bool          `db:"port_security_enabled"`
+	Pairs        string        `db:"allowed_address_pairs"`
+	DHCPOpts     string        `db:"extra_dhcp_opts"`
+	Revision     int64         `db:"revision"`
+	CreatedAt    schema.Micros `db:"created_at"`
+	UpdatedAt    schema.Micros `db:"updated_at"`
+
+	fixed  []FixedIP
+	groups []SecurityGroup
+}
+
+const portColumns = `p.id, p.uuid, p.network_id, n.uuid AS network_uuid, n.project_id AS network_owner, p.project_id,
+  p.name, p.description, p.mac_address, p.admin_state_up, p.status, p.device_id, p.device_owner, p.nic, p.nic_tag,
+  p.made_for_server, p.host, p.vnic_type, p.profile, p.port_security_enabled, p.allowed_address_pairs,
+  p.extra_dhcp_opts, p.revision, p.created_at, p.updated_at`
+
+const insertPort = `
+INSERT INTO ports (uuid, network_id, project_id, name, description, mac_address, admin_state_up, status, device_id,
+  device_owner, nic, nic_tag, made_for_server, host, vnic_type, profile, port_security_enabled,
+  allowed_address_pairs, extra_dhcp_opts, revision, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)`
+
+// maxMACs is how many hardware addresses are tried; a network of 100,000 ports refuses one
+// of 160.
+const maxMACs = 16
+
+// insertPort stores a port and sets its key, times and, when it has none, its hardware
+// address. Faults: 409 (MacAddressInUse, MacAddressGenerationFailure).
+func (s *Service) insertPort(ctx context.Context, tx *schema.Tx, p *portRow) error {
+	now := s.clock.Now()
+	p.CreatedAt, p.UpdatedAt, p.Revision = now, now, 1
+	chosen := p.MAC != ""
+	for range maxMACs {
+		if !chosen {
+			p.MAC = s.newMAC()
+		}
+		res, err := tx.ExecContext(ctx, insertPort, p.ID, p.NetworkKey, p.ProjectID, p.Name, p.Description, p.MAC, p.AdminStateUp,
+			p.Status, p.DeviceID, p.DeviceOwner, p.NIC, p.Tag, p.Created, p.Host, p.VNICType, p.Profile, p.PortSecurity,
+			p.Pairs, p.DHCPOpts, now, now)
+		if schema.Duplicate(err) && !chosen {
+			continue
+		}
+		if schema.Duplicate(err) {
+			return macInUse(p)
+		}
+		if err != nil {
+			return fmt.Errorf("insert port %s: %w", p.ID, err)
+		}
+		p.Key, err = res.LastInsertId()
+		return err
+	}
+	return &compat.Fault{Code: 409, Type: "MacAddressGenerationFailure", Message: "Unable to generate unique mac on network " + p.NetworkID + "."}
+}
+
+func macInUse(p *portRow) error {
+	return &compat.Fault{Code: 409, Type: "MacAddressInUse", Message: fmt.Sprintf(
+		"Unable to complete operation for network %s. The mac address %s is in use.", p.NetworkID, p.MAC)}
+}
+
+const insertPortGroup = `INSERT INTO port_security_groups (port_id, group_id) VALUES (?, ?)`
+
+// putInGroups adds a port to security groups. A group that was deleted meanwhile is a 404
+// Fault.
+func putInGroups(ctx context.Context, tx *schema.Tx, portKey int64, groups []SecurityGroup) error {
+	for _, g := range groups {
+		_, err := tx.ExecContext(ctx, insertPortGroup, portKey, g.key)
+		if schema.ForeignKey(err) {
+			return groupNotFound(g.ID)
+		}
+		if err != nil && !schema.Duplicate(err) {
+			return fmt.Errorf("insert port into security group %s: %w", g.ID, err)
+		}
+	}
+	return nil
+}
+
+func groupNotFound(id string) error {
+	return &compat.Fault{Code: 404, Type: "SecurityGroupNotFound", Message: fmt.Sprintf("Security group %s does not exist", clip(id))}
+}
+
+const addressesOfPorts = `
+SELECT a.port_id, s.uuid, a.address, a.version
+FROM port_addresses a JOIN subnets s ON s.id = a.subnet_id
+WHERE a.port_id IN (?)
+ORDER BY a.port_id, a.place`
+
+type addressRow struct {
+	PortKey int64  `db:"port_id"`
+	Subnet  string `db:"uuid"`
+	Address string `db:"address"`
+	Version int    `db:"version"`
+}
+
+// addressesOf reads the addresses of ports, by the ports' keys.
+func addressesOf(ctx context.Context, q schema.Querier, keys []int64) (map[int64][]FixedIP, error) {
+	rows, err := selectIn[addressRow](ctx, q, addressesOfPorts, nil, keys)
+	if err != nil {
+		return nil, fmt.Errorf("read addresses: %w", err)
+	}
+	out := make(map[int64][]FixedIP, len(keys))
+	for _, r := range rows {
+		out[r.PortKey] = append(out[r.PortKey], FixedIP{SubnetID: r.Subnet, Address: r.Address, Version: r.Version})
+	}
+	return out, nil
+}
+
+const portsOfServers = `
+SELECT p.id, p.uuid, p.device_id, p.mac_address, p.status, p.nic, p.nic_tag, p.made_for_server,
+  n.uuid, n.name, n.mtu, COALESCE(a.address, ''), COALESCE(a.version, 0), COALESCE(s.uuid, '')
+FROM ports p JOIN networks n ON n.id = p.network_id
+  LEFT JOIN port_addresses a ON a.port_id = p.id
+  LEFT JOIN subnets s ON s.id = a.subnet_id
+WHERE p.device_id IN (?)
+ORDER BY p.device_id, p.nic, p.id, a.place`
+
+// portsByServer reads ports with their addresses, in the order of each server's interfaces.
+func portsByServer(ctx context.Context, q schema.Querier, ids []string) (map[string][]Port, error) {
+	out := make(map[string][]Port, len(ids))
+	for len(ids) > 0 {
+		n := min(len(ids), chunk)
+		query, args, err := sqlx.In(portsOfServers, ids[:n])
+		if err != nil {
+			return nil, err
+		}
+		ids = ids[n:]
+		err = scanPorts(ctx, q, query, args, out)
+		if err != nil {
+			return nil, fmt.Errorf("read the ports of servers: %w", err)
+		}
+	}
+	return out, nil
+}
+
+func scanPorts(ctx context.Context, q schema.Querier, query string, args []any, out map[string][]Port) error {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var p Port
+		var ip FixedIP
+		var nic, mtu int
+		err = rows.Scan(&p.key, &p.ID, &p.ServerID, &p.MAC, &p.Status, &nic, &p.Tag, &p.Created,
+			&p.NetworkID, &p.NetworkName, &mtu, &ip.Address, &ip.Version, &ip.SubnetID)
+		if err != nil {
+			return err
+		}
+		list := out[p.ServerID]
+		if len(list) == 0 || list[len(list)-1].key != p.key {
+			p.network = work.Network{ID: p.NetworkID, Name: p.NetworkName, Bridge: BridgeName(p.NetworkID), MTU: mtu}
+			list = append(list, p)
+			out[p.ServerID] = list
+		}
+		if ip.Address != "" {
+			last := &list[len(list)-1]
+			last.FixedIPs = append(last.FixedIPs, ip)
+		}
+	}
+	return rows.Err()
+}
+
+// OfServers gives the ports of servers, with addresses and security groups, by the servers'
+// uuids. A server without ports is not in the map. It takes two statements for each
+// thousand servers.
+func (s *Service) OfServers(ctx context.Context, q schema.Querier, ids []string) (map[string][]Port, error) {
+	out, err := portsByServer(ctx, q, ids)
+	if err != nil || len(out) == 0 {
+		return out, err
+	}
+	groups, err := groupsByPort(ctx, q, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, ports := range out {
+		for i := range ports {
+			ports[i].SecurityGroups = groups[ports[i].key]
+		}
+	}
+	return out, nil
+}
+
+const groupsOfServers = `
+SELECT p.id AS port_id, p.device_id, g.id, g.uuid, g.name
+FROM ports p JOIN port_security_groups m ON m.port_id = p.id JOIN security_groups g ON g.id = m.group_id
+WHERE p.device_id IN (?)
+ORDER BY p.device_id, p.nic, p.id, g.id`
+
+type memberRow struct {
+	PortKey  int64  `db:"port_id"`
+	ServerID string `db:"device_id"`
+	Key      int64  `db:"id"`
+	ID       string `db:"uuid"`
+	Name     string `db:"name"`
+}
+
+func groupsByPort(ctx context.Context, q schema.Querier, ids []string) (map[int64][]SecurityGroup, error) {
+	rows, err := selectIn[memberRow](ctx, q, groupsOfServers, nil, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read the security groups of servers: %w", err)
+	}
+	out := make(map[int64][]SecurityGroup, len(rows))
+	for _, r := range rows {
+		out[r.PortKey] = append(out[r.PortKey], SecurityGroup{ID: r.ID, Name: r.Name, key: r.Key})
+	}
+	return out, nil
+}
+
+// SecurityGroupsOf gives the security groups of servers' ports, each once, by the servers'
+// uuids.
+func (s *Service) SecurityGroupsOf(ctx context.Context, q schema.Querier, ids []string) (map[string][]SecurityGroup, error) {
+	rows, err := selectIn[memberRow](ctx, q, groupsOfServers, nil, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read the security groups of servers: %w", err)
+	}
+	out := make(map[string][]SecurityGroup, len(ids))
+	for _, r := range rows {
+		if !hasGroup(out[r.ServerID], r.Key) {
+			out[r.ServerID] = append(out[r.ServerID], SecurityGroup{ID: r.ID, Name: r.Name, key: r.Key})
+		}
+	}
+	return out, nil
+}
+
+func hasGroup(groups []SecurityGroup, key int64) bool {
+	for _, g := range groups {
+		if g.key == key {
+			return true
+		}
+	}
+	return false
+}
+
+// GuestPorts gives a server's ports with all that a hypervisor host needs of their networks.
+func (s *Service) GuestPorts(ctx context.Context, q schema.Querier, serverID string) ([]work.Port, error) {
+	byServer, err := portsByServer(ctx, q, []string{serverID})
+	if err != nil {
+		return nil, err
+	}
+	ports := byServer[serverID]
+	if len(ports) == 0 {
+		return nil, nil
+	}
+	var ids []string
+	for _, p := range ports {
+		ids = append(ids, p.NetworkID)
+	}
+	nets, err := selectIn[*Network](ctx, q, networksByID, nil, ids)
+	if err != nil {
+		return nil, fmt.Errorf("read networks: %w", err)
+	}
+	err = addSubnets(ctx, q, nets)
+	if err != nil {
+		return nil, err
+	}
+	guest := make(map[string]work.Network, len(nets))
+	for _, n := range nets {
+		guest[n.ID] = n.guest(s.cfg.Outbound)
+	}
+	out := make([]work.Port, 0, len(ports))
+	for _, p := range ports {
+		p.network = guest[p.NetworkID]
+		out = append(out, p.Guest())
+	}
+	return out, nil
+}
+
+// sortedKeys gives the keys of a map of counts in order, so that transactions lock rows in
+// the same order.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}
+
+// validJSON gives raw if it is JSON, else what stands for nothing.
+func validJSON(raw, empty string) json.RawMessage {
+	if raw == "" || !json.Valid([]byte(raw)) {
+		return json.RawMessage(empty)
+	}
+	return json.RawMessage(raw)
+}
