@@ -1,0 +1,791 @@
+package servers
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"kilonova/compat"
+	"kilonova/flavors"
+	"kilonova/hosts"
+	"kilonova/images"
+	"kilonova/networks"
+	"kilonova/quotas"
+	"kilonova/scheduler"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+// createBody is POST /servers, over all microversions: the schema of the request's version
+// has already refused what that version does not know.
+type createBody struct {
+	Server createServer `json:"server"`
+	Hints  hints        `json:"os:scheduler_hints"`
+	Hints2 hints        `json:"OS-SCH-HNT:scheduler_hints"`
+}
+
+type createServer struct {
+	Name             string            `json:"name"`
+	FlavorRef        reference         `json:"flavorRef"`
+	ImageRef         *string           `json:"imageRef"`
+	Networks         json.RawMessage   `json:"networks"`
+	SecurityGroups   []namedGroup      `json:"security_groups"`
+	KeyName          *string           `json:"key_name"`
+	Metadata         map[string]string `json:"metadata"`
+	UserData         *string           `json:"user_data"`
+	Personality      []work.File       `json:"personality"`
+	ConfigDrive      *compat.Bool      `json:"config_drive"`
+	AdminPass        string            `json:"adminPass"`
+	AccessIPv4       string            `json:"accessIPv4"`
+	AccessIPv6       string            `json:"accessIPv6"`
+	DiskConfig       string            `json:"OS-DCF:diskConfig"`
+	AvailabilityZone *string           `json:"availability_zone"`
+	Host             string            `json:"host"`
+	Node             string            `json:"hypervisor_hostname"`
+	MinCount         *compat.Int       `json:"min_count"`
+	MaxCount         *compat.Int       `json:"max_count"`
+	ReturnResID      *compat.Bool      `json:"return_reservation_id"`
+	Description      *string           `json:"description"`
+	Tags             []string          `json:"tags"`
+	TrustedCerts     []string          `json:"trusted_image_certificates"`
+	Hostname         string            `json:"hostname"`
+	BDMv2            []blockDevice     `json:"block_device_mapping_v2"`
+	BDMv1            []json.RawMessage `json:"block_device_mapping"`
+}
+
+type namedGroup struct {
+	Name string `json:"name"`
+}
+
+// reference is an id, a number, or a URL whose last element is the id.
+type reference string
+
+// UnmarshalJSON takes a string or a number.
+func (f *reference) UnmarshalJSON(raw []byte) error {
+	var text string
+	err := json.Unmarshal(raw, &text)
+	if err != nil {
+		var n json.Number
+		err = json.Unmarshal(raw, &n)
+		text = n.String()
+	}
+	if at := strings.LastIndex(text, "/"); at >= 0 {
+		text = text[at+1:]
+	}
+	*f = reference(text)
+	return err
+}
+
+// blockDevice is one entry of block_device_mapping_v2.
+type blockDevice struct {
+	Source     string       `json:"source_type"`
+	Dest       string       `json:"destination_type"`
+	UUID       *string      `json:"uuid"`
+	BootIndex  *compat.Int  `json:"boot_index"`
+	Size       *compat.Int  `json:"volume_size"`
+	Format     *string      `json:"guest_format"`
+	NoDevice   *compat.Bool `json:"no_device"`
+	DeleteOnTm *compat.Bool `json:"delete_on_termination"`
+}
+
+// plan is a create request whose every part has been looked up and found good.
+type plan struct {
+	body      *createServer
+	hints     hints
+	caller    *compat.Caller
+	flavor    *flavors.Flavor
+	image     *images.Image
+	key       *work.Key
+	nets      *networks.Plan
+	groups    []string
+	spec      scheduler.Spec
+	min, max  int
+	userFiles []work.File
+	ephemeral int // GiB, from block devices; -1: the flavor's
+	swap      int // MiB, likewise
+	adminPass string
+}
+
+const (
+	ruleForcedHost = "os_compute_api:servers:create:forced_host"
+	ruleDest       = "compute:servers:create:requested_destination"
+	ruleZeroDisk   = "os_compute_api:servers:create:zero_disk_flavor"
+	ruleNetwork    = "os_compute_api:servers:create:attach_network"
+	ruleTrusted    = "os_compute_api:servers:create:trusted_certs"
+)
+
+// create answers POST /servers with 202: the servers exist, in BUILD, or in ERROR where no
+// host has room.
+func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
+	var body createBody
+	err := r.Decode(&body)
+	if err != nil {
+		return err
+	}
+	p, err := s.plan(r, &body)
+	if err != nil {
+		return err
+	}
+	made, err := s.launch(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	for _, v := range made {
+		if v.Host != nil {
+			s.Bell.Ring(*v.Host)
+		}
+	}
+	if p.body.ReturnResID != nil && bool(*p.body.ReturnResID) {
+		return r.Answer(w, map[string]string{"reservation_id": made[0].ReservationID})
+	}
+	w.Header().Set("Location", r.SelfURL("/servers/"+made[0].UUID))
+	return r.Answer(w, map[string]any{"server": createdView(r, made[0], p)})
+}
+
+// created is the answer of create: what a client needs before it asks again.
+type created struct {
+	ID             string        `json:"id"`
+	Links          []compat.Link `json:"links"`
+	DiskConfig     string        `json:"OS-DCF:diskConfig"`
+	SecurityGroups []namedGroup  `json:"security_groups"`
+	AdminPass      string        `json:"adminPass"`
+}
+
+func createdView(r *compat.Request, v *Server, p *plan) created {
+	groups := p.body.SecurityGroups
+	if len(groups) == 0 {
+		groups = []namedGroup{{"default"}}
+	}
+	return created{v.UUID, r.Links("/servers/" + v.UUID), v.DiskConfig, groups, p.adminPass}
+}
+
+// plan checks a create request, in Nova's order where clients can tell, and reads all that
+// it refers to. It changes nothing.
+func (s *Service) plan(r *compat.Request, body *createBody) (*plan, error) {
+	b := &body.Server
+	p := &plan{body: b, caller: r.Caller, ephemeral: -1, swap: -1, hints: body.Hints.or(body.Hints2)}
+	p.adminPass = cmp.Or(b.AdminPass, newPassword())
+	checks := []func(*compat.Request, *plan) error{
+		s.planCounts, s.planPlacement, s.planFlavor, s.planImage, s.planDevices, s.planSizes,
+		s.planKey, s.planFiles, s.planHints, s.planNetworks,
+	}
+	for _, check := range checks {
+		err := check(r, p)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+func (s *Service) planCounts(r *compat.Request, p *plan) error {
+	p.min, p.max = 1, 1
+	if p.body.MinCount != nil {
+		p.min = int(*p.body.MinCount)
+		p.max = p.min
+	}
+	if p.body.MaxCount != nil {
+		p.max = int(*p.body.MaxCount)
+	}
+	if p.body.MinCount == nil && p.body.MaxCount != nil {
+		p.min = 1
+	}
+	if p.min > p.max {
+		return compat.BadRequest("min_count must be <= max_count")
+	}
+	if p.max > 1 && p.body.Hostname != "" {
+		return compat.BadRequest("Hostname cannot be specified when creating multiple servers")
+	}
+	limit, err := s.Quotas.Limit(r.Context(), r.Caller.ProjectID, r.Caller.UserID, "metadata_items")
+	if err != nil {
+		return err
+	}
+	if limit >= 0 && len(p.body.Metadata) > limit {
+		return compat.Forbidden("Maximum number of metadata items exceeds %d", limit)
+	}
+	if p.body.TrustedCerts != nil {
+		return r.Require(ruleTrusted)
+	}
+	return nil
+}
+
+// planPlacement reads availability_zone in its forms zone, zone:host, zone:host:node and
+// zone::node, and host and hypervisor_hostname of 2.74.
+func (s *Service) planPlacement(r *compat.Request, p *plan) error {
+	b := p.body
+	zone := ""
+	if b.AvailabilityZone != nil {
+		zone = *b.AvailabilityZone
+	}
+	parts := strings.Split(zone, ":")
+	if len(parts) > 3 {
+		return compat.BadRequest("Unable to parse availability_zone")
+	}
+	p.spec.Zone = parts[0]
+	if len(parts) > 1 {
+		err := r.Require(ruleForcedHost)
+		if err != nil {
+			return err
+		}
+		p.spec.Forced, p.spec.Host = true, parts[1]
+		if len(parts) == 3 {
+			p.spec.Node = parts[2]
+		}
+	}
+	if b.Host != "" || b.Node != "" {
+		err := r.Require(ruleDest)
+		if err != nil {
+			return err
+		}
+		if p.spec.Forced {
+			return compat.BadRequest("A server cannot be forced to a host by availability_zone and requested on one by host at the same time.")
+		}
+		p.spec.Host, p.spec.Node = b.Host, b.Node
+	}
+	return s.checkPlacement(r.Context(), p)
+}
+
+func (s *Service) checkPlacement(ctx context.Context, p *plan) error {
+	if p.spec.Zone == "" && p.spec.Host == "" && p.spec.Node == "" {
+		return nil
+	}
+	all, err := s.Hosts.Snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	has := func(match func(*hosts.Host) bool) bool {
+		return slices.ContainsFunc(all, func(h hosts.Host) bool { return match(&h) })
+	}
+	if p.spec.Zone != "" && !has(func(h *hosts.Host) bool { return h.Zone == p.spec.Zone }) {
+		return compat.BadRequest("The requested availability zone is not available")
+	}
+	if p.spec.Host != "" && !has(func(h *hosts.Host) bool { return h.Name == p.spec.Host }) {
+		return compat.BadRequest("Compute host %s could not be found.", p.spec.Host)
+	}
+	if p.spec.Node != "" && !has(func(h *hosts.Host) bool { return h.Node == p.spec.Node }) {
+		return compat.BadRequest("Compute host %s could not be found.", p.spec.Node)
+	}
+	return nil
+}
+
+func (s *Service) planFlavor(r *compat.Request, p *plan) error {
+	f, err := s.Flavors.Get(r.Context(), r.Caller, string(p.body.FlavorRef))
+	if compat.IsNotFound(err) || err == nil && f.Disabled {
+		return compat.BadRequest("Flavor %s could not be found.", p.body.FlavorRef)
+	}
+	p.flavor = f
+	return err
+}
+
+func (s *Service) planImage(r *compat.Request, p *plan) error {
+	ref := ""
+	if p.body.ImageRef != nil {
+		ref = *p.body.ImageRef
+	}
+	if ref == "" {
+		// A block device may name the image instead; planDevices finds it.
+		return nil
+	}
+	return s.useImage(r, p, ref)
+}
+
+func (s *Service) useImage(r *compat.Request, p *plan, id string) error {
+	img, err := s.Images.Get(r.Context(), r.Caller, id)
+	if compat.IsNotFound(err) {
+		return compat.BadRequest("Can not find requested image")
+	}
+	if err != nil {
+		return err
+	}
+	if img.Status != "active" {
+		return compat.BadRequest("Image %s is not active.", img.ID)
+	}
+	p.image = img
+	return nil
+}
+
+// planDevices reads block_device_mapping_v2. The clients send the image both as imageRef
+// and as the device with boot index 0: that is one disk.
+func (s *Service) planDevices(r *compat.Request, p *plan) error {
+	b := p.body
+	if len(b.BDMv1) > 0 && len(b.BDMv2) > 0 {
+		return compat.BadRequest("Using different block_device_mapping syntaxes is not allowed in the same request.")
+	}
+	if len(b.BDMv1) > 0 {
+		return compat.BadRequest("Block Device Mapping is Invalid: volumes are not available in this cloud.")
+	}
+	locals, boots := 0, 0
+	if p.image != nil {
+		boots = 1
+	}
+	for i := range b.BDMv2 {
+		d := &b.BDMv2[i]
+		if d.NoDevice != nil && bool(*d.NoDevice) {
+			continue
+		}
+		boot, err := s.planDevice(r, p, d)
+		if err != nil {
+			return err
+		}
+		if d.Dest == "local" || d.Dest == "" {
+			locals++
+		}
+		if boot && p.body.ImageRef != nil && *p.body.ImageRef == "" || boot && p.body.ImageRef == nil {
+			boots++
+		}
+	}
+	const maxLocal = 4 // three of the client's own beside the root disk
+	switch {
+	case locals > maxLocal:
+		return compat.BadRequest("Block Device Mapping is Invalid: You specified more local devices than the limit allows")
+	case p.image == nil && len(b.BDMv2) == 0:
+		return compat.BadRequest("Missing imageRef attribute")
+	case p.image == nil || boots != 1:
+		return compat.BadRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")
+	}
+	return nil
+}
+
+// planDevice reads one local device and reports whether it is the boot disk.
+func (s *Service) planDevice(r *compat.Request, p *plan, d *blockDevice) (bool, error) {
+	boot := d.BootIndex != nil && *d.BootIndex == 0
+	if d.BootIndex != nil && *d.BootIndex > 0 {
+		return false, compat.BadRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")
+	}
+	if d.Source != "blank" && (d.UUID == nil || *d.UUID == "") {
+		return false, compat.BadRequest("Invalid input for field/attribute block_device_mapping_v2. Value: %s. Missing device UUID.", d.Source)
+	}
+	switch {
+	case d.Source == "image" && (d.Dest == "local" || d.Dest == ""):
+		if !boot {
+			return false, compat.BadRequest("Block Device Mapping is Invalid: Mapping image to local is not supported.")
+		}
+		if p.image == nil {
+			return true, s.useImage(r, p, *d.UUID)
+		}
+		if p.image.ID != *d.UUID {
+			return false, compat.BadRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")
+		}
+		return true, nil
+	case d.Source == "blank" && d.Dest == "local":
+		size := 0
+		if d.Size != nil {
+			size = int(*d.Size)
+		}
+		if d.Format != nil && *d.Format == "swap" {
+			if p.swap >= 0 {
+				return false, compat.BadRequest("Block Device Mapping is Invalid: only one swap device can be requested.")
+			}
+			p.swap = size * 1024
+			return false, nil
+		}
+		p.ephemeral = max(p.ephemeral, 0) + size
+		return false, nil
+	case d.Source == "snapshot":
+		return false, compat.BadRequest("Block Device Mapping is Invalid: failed to get snapshot %s.", *d.UUID)
+	case d.Source == "volume":
+		return false, compat.BadRequest("Block Device Mapping is Invalid: failed to get volume %s.", *d.UUID)
+	}
+	return false, compat.BadRequest("Block Device Mapping is Invalid: volumes are not available in this cloud.")
+}
+
+const gib = 1 << 30
+
+// planSizes holds the image and the devices against the flavor.
+func (s *Service) planSizes(r *compat.Request, p *plan) error {
+	f, img := p.flavor, p.image
+	if f.MemoryMB < int(img.MinRAM) {
+		return compat.BadRequest("Flavor's memory is too small for requested image.")
+	}
+	if f.RootGB == 0 {
+		err := r.Require(ruleZeroDisk)
+		if err != nil {
+			return compat.Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
+		}
+	} else {
+		disk := int64(f.RootGB) * gib
+		if least := int64(img.MinDisk) * gib; least > disk {
+			return compat.BadRequest("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", disk, least)
+		}
+		if size := max(img.Guest().Size, img.Guest().VirtualSize); size > disk {
+			return compat.BadRequest("Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.", disk, size)
+		}
+	}
+	if p.ephemeral > f.EphemeralGB {
+		return compat.BadRequest("Block Device Mapping is Invalid: Ephemeral disks requested are larger than the instance type allows. If no size is given in one block device mapping, flavor ephemeral size will be used.")
+	}
+	if p.swap > f.SwapMB {
+		return compat.BadRequest("Block Device Mapping is Invalid: Swap drive requested is larger than instance type allows.")
+	}
+	return checkImageProperties(img.Guest().Properties)
+}
+
+func (s *Service) planKey(r *compat.Request, p *plan) error {
+	if p.body.KeyName == nil {
+		return nil
+	}
+	k, err := s.Keypairs.Get(r.Context(), r.Caller.UserID, *p.body.KeyName)
+	if compat.IsNotFound(err) {
+		return compat.BadRequest("Invalid key_name provided.")
+	}
+	if err != nil {
+		return err
+	}
+	p.key = &work.Key{Name: k.Name, Type: k.Type, PublicKey: k.PublicKey}
+	return nil
+}
+
+// planFiles holds user data and personality files against their limits.
+func (s *Service) planFiles(r *compat.Request, p *plan) error {
+	if p.body.UserData != nil {
+		_, err := base64.StdEncoding.DecodeString(strings.Join(strings.Fields(*p.body.UserData), ""))
+		if err != nil {
+			return compat.BadRequest("Userdata content cannot be decoded")
+		}
+	}
+	p.userFiles = p.body.Personality
+	return s.checkFiles(r, p.userFiles)
+}
+
+func (s *Service) checkFiles(r *compat.Request, files []work.File) error {
+	if len(files) == 0 {
+		return nil
+	}
+	limit := func(resource string) (int, error) {
+		return s.Quotas.Limit(r.Context(), r.Caller.ProjectID, r.Caller.UserID, resource)
+	}
+	count, err := limit("injected_files")
+	if err != nil {
+		return err
+	}
+	paths, err := limit("injected_file_path_bytes")
+	if err != nil {
+		return err
+	}
+	bytes, err := limit("injected_file_content_bytes")
+	if err != nil {
+		return err
+	}
+	if count >= 0 && len(files) > count {
+		return compat.Forbidden("Personality file limit exceeded")
+	}
+	for _, f := range files {
+		content, err := base64.StdEncoding.DecodeString(f.Contents)
+		if err != nil {
+			return compat.BadRequest("Personality content for %s cannot be decoded", f.Path)
+		}
+		if paths >= 0 && len(f.Path) > paths {
+			return compat.Forbidden("Personality file path exceeds maximum length")
+		}
+		if bytes >= 0 && len(content) > bytes {
+			return compat.Forbidden("Personality file content exceeds maximum length")
+		}
+	}
+	return nil
+}
+
+func (s *Service) planNetworks(r *compat.Request, p *plan) error {
+	req, err := requested(p.body.Networks)
+	if err != nil {
+		return err
+	}
+	if req.Mode != "none" && p.body.Networks != nil {
+		err := r.Require(ruleNetwork)
+		if err != nil {
+			return err
+		}
+	}
+	for _, g := range p.body.SecurityGroups {
+		if !slices.Contains(p.groups, g.Name) {
+			p.groups = append(p.groups, g.Name)
+		}
+	}
+	p.nets, err = s.Networks.Plan(r.Context(), r.Caller, req, p.groups, p.max)
+	return err
+}
+
+// requested reads the networks field in all its forms.
+func requested(raw json.RawMessage) (networks.Requested, error) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return networks.Requested{Mode: "default"}, nil
+	}
+	var word string
+	if json.Unmarshal(raw, &word) == nil {
+		return networks.Requested{Mode: word}, nil
+	}
+	var list []struct {
+		UUID    *string `json:"uuid"`
+		Port    *string `json:"port"`
+		FixedIP *string `json:"fixed_ip"`
+		Tag     string  `json:"tag"`
+	}
+	err := json.Unmarshal(raw, &list)
+	if err != nil {
+		return networks.Requested{}, compat.BadRequest("Bad networks format")
+	}
+	if len(list) == 0 {
+		return networks.Requested{Mode: "default"}, nil
+	}
+	out := networks.Requested{Mode: "list"}
+	for _, n := range list {
+		one := networks.RequestedNet{Tag: n.Tag}
+		switch {
+		case n.Port != nil && *n.Port != "":
+			one.PortID = *n.Port
+		case n.UUID != nil:
+			one.NetworkID = *n.UUID
+		default:
+			return networks.Requested{}, compat.BadRequest("Bad network format: missing 'uuid'")
+		}
+		if n.FixedIP != nil {
+			one.FixedIP = *n.FixedIP
+		}
+		out.Nets = append(out.Nets, one)
+	}
+	return out, nil
+}
+
+// launch makes the servers of a plan in one transaction: quota, rows, capacity, ports,
+// records and work. A server for which no host has room is made too, in ERROR.
+func (s *Service) launch(ctx context.Context, p *plan) ([]*Server, error) {
+	all, err := s.Hosts.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	template := s.template(p)
+	p.spec.Need = needOf(template.Flavor())
+	delta := quotas.Delta{Instances: 1, Cores: template.VCPUs, RAM: template.MemoryMB}
+	var made []*Server
+	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		made = nil
+		n, err := s.Quotas.Fit(ctx, tx, p.caller.ProjectID, delta, p.min, p.max)
+		if err != nil {
+			return err
+		}
+		err = s.Quotas.Take(ctx, tx, p.caller.ProjectID, p.caller.UserID, times(delta, n))
+		if err != nil {
+			return err
+		}
+		for i := range n {
+			v := template.numbered(i, p.max)
+			err := s.launchOne(ctx, tx, p, v, all)
+			if err != nil {
+				return err
+			}
+			made = append(made, v)
+		}
+		return nil
+	})
+	return made, err
+}
+
+func times(d quotas.Delta, n int) quotas.Delta {
+	return quotas.Delta{Instances: d.Instances * n, Cores: d.Cores * n, RAM: d.RAM * n}
+}
+
+func (s *Service) launchOne(ctx context.Context, tx *schema.Tx, p *plan, v *Server, all []hosts.Host) error {
+	err := s.place(ctx, tx, v, &p.spec, all)
+	if err != nil {
+		return err
+	}
+	err = insert(ctx, tx, v)
+	if err != nil {
+		return err
+	}
+	err = setTags(ctx, tx, v.ID, p.body.Tags)
+	if err != nil {
+		return err
+	}
+	actionID, err := s.record(ctx, tx, v, p.caller, transitions[opCreate])
+	if err != nil {
+		return err
+	}
+	if v.Host == nil {
+		return s.endAction(ctx, tx, actionID, false, "NoValidHost", "")
+	}
+	_, err = s.Networks.Allocate(ctx, tx, p.nets, networks.Device{
+		ServerID: v.UUID, ProjectID: v.ProjectID, Host: *v.Host, AZ: *v.Zone})
+	if err != nil {
+		return err
+	}
+	g, err := s.guest(ctx, tx, v)
+	if err != nil {
+		return err
+	}
+	s.withSource(g)
+	g.AdminPass = p.adminPass
+	_, err = s.queue(ctx, tx, v, work.Spawn, work.Args{Guest: *g, PowerOn: true}, actionID)
+	return err
+}
+
+// place claims room on the best host that has it. Without one the server goes to ERROR
+// with the fault that clients read.
+func (s *Service) place(ctx context.Context, tx *schema.Tx, v *Server, spec *scheduler.Spec, all []hosts.Host) error {
+	for _, h := range scheduler.Order(all, spec, s.Clock.Now()) {
+		ok, err := s.Hosts.Claim(ctx, tx, h.Name, spec.Need, 1)
+		if err != nil {
+			return err
+		}
+		if ok {
+			name, node, zone := h.Name, h.Node, h.Zone
+			v.Host, v.Node, v.Zone, v.Claimed = &name, &node, &zone, true
+			v.Attempts++
+			return nil
+		}
+	}
+	v.Host, v.Node, v.Zone, v.Claimed = nil, nil, nil, false
+	v.VMState, v.TaskState = ErrorVM, nil
+	message := noValidHost
+	v.FaultCode, v.FaultMessage, v.FaultAt = http.StatusInternalServerError, &message, s.Clock.Now()
+	return nil
+}
+
+const noValidHost = "No valid host was found. There are not enough hosts available."
+
+// template is the row that all servers of a request share.
+func (s *Service) template(p *plan) *Server {
+	b, f := p.body, p.flavor.Work()
+	if p.ephemeral >= 0 {
+		f.EphemeralGB = p.ephemeral
+	}
+	if p.swap >= 0 {
+		f.SwapMB = p.swap
+	}
+	now := s.Clock.Now()
+	task := Scheduling
+	v := &Server{
+		ProjectID: p.caller.ProjectID, UserID: p.caller.UserID, Name: b.Name, Description: b.Description,
+		VMState: Building, TaskState: &task, Generation: 1,
+		FlavorID: f.ID, FlavorName: f.Name, VCPUs: f.VCPUs, MemoryMB: f.MemoryMB, RootGB: f.RootGB,
+		EphemeralGB: f.EphemeralGB, SwapMB: f.SwapMB, ExtraSpecs: encode(orEmpty(f.ExtraSpecs)),
+		ImageID: p.image.ID, ImageMeta: encode(p.image.Guest()), Metadata: encode(orEmpty(b.Metadata)),
+		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive),
+		AccessIPv4: b.AccessIPv4, AccessIPv6: b.AccessIPv6, DiskConfig: diskConfig(b.DiskConfig, p.image.Guest().Properties),
+		ReservationID:  "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"),
+		SchedulerHints: encode(p.hints.raw()), CreatedAt: now, UpdatedAt: now,
+	}
+	if p.spec.Zone != "" {
+		v.RequestedZone, v.PinnedZone = &p.spec.Zone, &p.spec.Zone
+	}
+	if p.key != nil {
+		v.KeyData = encodePtr(p.key)
+	}
+	if len(p.userFiles) > 0 {
+		v.Files = encodePtr(p.userFiles)
+	}
+	if b.TrustedCerts != nil {
+		v.TrustedCerts = encodePtr(b.TrustedCerts)
+	}
+	groups := p.groups
+	if len(groups) == 0 {
+		groups = []string{"default"}
+	}
+	v.SecurityGroups = encode(groups)
+	root := "/dev/vda"
+	v.RootDeviceName = &root
+	v.Hostname = b.Hostname
+	return v
+}
+
+func orEmpty(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
+// diskConfig is AUTO or MANUAL: as asked, else as the image says, else MANUAL.
+func diskConfig(asked string, properties map[string]string) string {
+	if asked != "" {
+		return asked
+	}
+	auto := cmp.Or(properties["hw_auto_disk_config"], properties["auto_disk_config"])
+	if slices.Contains([]string{"true", "1", "yes", "on", "t", "y"}, strings.ToLower(auto)) {
+		return "AUTO"
+	}
+	return "MANUAL"
+}
+
+// numbered gives the i-th of max servers its own identity.
+func (v *Server) numbered(i, max int) *Server {
+	n := *v
+	n.UUID = uuid.NewString()
+	n.LaunchIndex = i
+	if max > 1 {
+		n.Name = v.Name + "-" + strconv.Itoa(i+1)
+	}
+	if n.Hostname == "" {
+		n.Hostname = hostnameOf(n.Name, n.UUID)
+	}
+	return &n
+}
+
+var (
+	hostnameSpaces = regexp.MustCompile(`[ _.]`)
+	hostnameBad    = regexp.MustCompile(`[^A-Za-z0-9-]`)
+)
+
+// hostnameOf makes a host name of a server's name, as Nova does.
+func hostnameOf(name, id string) string {
+	const longest = 63
+	h := hostnameSpaces.ReplaceAllString(name, "-")
+	h = strings.ToLower(hostnameBad.ReplaceAllString(h, ""))
+	h = strings.Trim(h, ".-")
+	if len(h) > longest {
+		h = strings.TrimRight(h[:longest], ".-")
+	}
+	if h == "" {
+		return "Server-" + id
+	}
+	return h
+}
+
+// newPassword is an administrator's password as Nova makes them: 12 characters that cannot
+// be taken for one another.
+func newPassword() string {
+	return randomText(12, "23456789abcdefghjkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ")
+}
+
+func randomText(n int, alphabet string) string {
+	out := make([]byte, n)
+	raw := make([]byte, 4*n)
+	_, _ = rand.Read(raw) // it never fails: the runtime stops the process first
+	for i := range out {
+		v := uint32(raw[4*i])<<24 | uint32(raw[4*i+1])<<16 | uint32(raw[4*i+2])<<8 | uint32(raw[4*i+3])
+		out[i] = alphabet[int(v%uint32(len(alphabet)))]
+	}
+	return string(out)
+}
+
+// imageEnums are the image properties of which a wrong value refuses the server.
+var imageEnums = map[string][]string{
+	"hw_disk_bus":      {"virtio", "scsi", "sata", "ide", "usb", "fdc", "xen", "lxc", "uml"},
+	"hw_cdrom_bus":     {"virtio", "scsi", "sata", "ide", "usb", "fdc", "xen", "lxc", "uml"},
+	"hw_vif_model":     {"virtio", "e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139", "lan9118", "igb", "vmxnet", "vmxnet3", "netfront", "spapr-vlan", "sriov"},
+	"hw_video_model":   {"vga", "virtio", "qxl", "cirrus", "bochs", "gop", "none", "vmvga", "xen"},
+	"hw_firmware_type": {"bios", "uefi"},
+	"hw_rng_model":     {"virtio"},
+	"hw_pointer_model": {"usbtablet"},
+	"img_config_drive": {"optional", "mandatory"},
+	"os_type":          {"linux", "windows"},
+}
+
+func checkImageProperties(properties map[string]string) error {
+	for name, values := range imageEnums {
+		v, ok := properties[name]
+		if ok && !slices.Contains(values, v) {
+			return compat.BadRequest("Invalid image metadata. Error: Invalid input for field/attribute %s. Value: %s. Valid values are %s", name, v, fmt.Sprint(values))
+		}
+	}
+	return nil
+}

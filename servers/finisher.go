@@ -1,0 +1,383 @@
+package servers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"kilonova/compat"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+// finished is a piece of work that its host reported.
+type finished struct {
+	ID         int64         `db:"id"`
+	Host       string        `db:"host"`
+	ServerUUID string        `db:"server_uuid"`
+	Kind       work.Kind     `db:"kind"`
+	Generation int64         `db:"generation"`
+	ActionID   int64         `db:"action_id"`
+	State      work.State    `db:"state"`
+	Result     *string       `db:"result"`
+	CreatedAt  schema.Micros `db:"created_at"`
+	Deadline   schema.Micros `db:"deadline"`
+}
+
+const workColumns = `id, host, server_uuid, kind, generation, action_id, state, result, created_at, deadline`
+
+const selectFinished = `
+SELECT ` + workColumns + ` FROM work WHERE state IN ('done', 'failed') AND kind NOT IN ('console_output', 'diagnostics')
+ORDER BY id LIMIT 100`
+
+// idlePoll is how often an API process looks for finished work that nobody rang for.
+const idlePoll = 250 * time.Millisecond
+
+// Finish applies what hosts report until ctx ends. Every API process runs it: the removal
+// of the work row decides which of them applied it.
+func (s *Service) Finish(ctx context.Context, rung <-chan struct{}) {
+	tick := time.NewTicker(idlePoll)
+	defer tick.Stop()
+	for {
+		n, err := s.finishSome(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.Log.WarnContext(ctx, "apply finished work", "err", err)
+		}
+		if n > 0 && err == nil {
+			continue // more may be waiting
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-rung:
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Service) finishSome(ctx context.Context) (int, error) {
+	var list []finished
+	err := s.DB.SelectContext(ctx, &list, selectFinished)
+	if err != nil {
+		return 0, fmt.Errorf("look for finished work: %w", err)
+	}
+	applied := 0
+	var problems []error
+	for i := range list {
+		err := s.finishOne(ctx, &list[i])
+		if err != nil {
+			problems = append(problems, fmt.Errorf("apply %s of server %s: %w", list[i].Kind, list[i].ServerUUID, err))
+			continue
+		}
+		applied++
+	}
+	return applied, errors.Join(problems...)
+}
+
+const removeWork = `DELETE FROM work WHERE id = ? AND state = ?`
+
+// finishOne applies one report and removes its row, in one transaction: it happens once or
+// not at all.
+func (s *Service) finishOne(ctx context.Context, f *finished) error {
+	var ring string
+	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		ring = ""
+		mine, err := schema.Changed(tx.ExecContext(ctx, removeWork, f.ID, f.State))
+		if err != nil || !mine {
+			return wrap(err, "remove work %d", f.ID)
+		}
+		v, err := get(ctx, tx, f.ServerUUID)
+		if err != nil {
+			return err
+		}
+		ok := f.State == work.Done
+		var res work.Result
+		if f.Result != nil {
+			decode(*f.Result, &res)
+		}
+		if v == nil || v.Deleted || v.Generation != f.Generation {
+			// The server went on without this work: its report changes nothing.
+			return s.endAction(ctx, tx, f.ActionID, ok, res.Message, res.Detail)
+		}
+		ring, err = s.apply(ctx, tx, v, f, ok, res)
+		return err
+	})
+	if err == nil && ring != "" {
+		s.Bell.Ring(ring)
+	}
+	return err
+}
+
+// apply changes the server as the state table says, and what belongs to the kind of work.
+// It gives the host to ring when it queued more work.
+func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finished, ok bool, res work.Result) (string, error) {
+	t, known := byKind(f.Kind)
+	if !known {
+		return "", fmt.Errorf("work of unknown kind %q", f.Kind)
+	}
+	if f.Kind == work.Spawn && !ok {
+		return s.failedSpawn(ctx, tx, v, f, res)
+	}
+	err := s.endAction(ctx, tx, f.ActionID, ok, res.Message, res.Detail)
+	if err != nil {
+		return "", err
+	}
+	if f.Kind == work.Delete && ok {
+		return "", s.bury(ctx, tx, v)
+	}
+	set := s.outcome(v, t, ok, res)
+	err = s.settle(ctx, tx, v, f.Kind, ok, set)
+	if err != nil {
+		return "", err
+	}
+	if o := v.before(); f.Kind == work.Snapshot && o.ImageID != "" {
+		o.ImageID = ""
+		set["old_state"] = nil
+	}
+	return "", s.set(ctx, tx, v, true, set)
+}
+
+// outcome is what the state table says of a finished piece of work.
+func (s *Service) outcome(v *Server, t transition, ok bool, res work.Result) change {
+	set := change{"task_state": nil, "power_state": res.PowerState, "progress": 0}
+	now := s.Clock.Now()
+	if ok {
+		if t.Done != "" {
+			set["vm_state"] = t.Done
+		}
+		if t.Launches {
+			set["launched_at"] = now
+		}
+		if t.Done == Active {
+			set["fault_code"], set["fault_message"], set["fault_details"] = 0, nil, nil
+		}
+		return set
+	}
+	failed := t.Failed
+	if failed == ErrorVM && t.Kind != work.Rebuild && t.Kind != work.Delete && res.PowerState == work.PoweredOn && (t.Kind == work.HardReboot || t.Kind == work.SoftReboot) {
+		failed = Active
+	}
+	if failed != "" {
+		set["vm_state"] = failed
+	}
+	for k, val := range faultOf(http.StatusInternalServerError, res.Message, res.Detail, now) {
+		set[k] = val
+	}
+	return set
+}
+
+func faultOf(code int, message, detail string, now schema.Micros) change {
+	if message == "" {
+		message = "The operation failed on the compute host."
+	}
+	return change{"fault_code": code, "fault_message": message, "fault_details": detail, "fault_at": now}
+}
+
+// settle does what the kinds of work want beside the state: flavors, claims and quota of a
+// resize, the vm_state that a rebuild or resize comes back to, images that failed.
+func (s *Service) settle(ctx context.Context, tx *schema.Tx, v *Server, kind work.Kind, ok bool, set change) error {
+	o := v.before()
+	switch kind {
+	case work.Spawn:
+		err := s.Hosts.Built(ctx, tx, v.HostName(), ok)
+		if err != nil {
+			return err
+		}
+		return s.Networks.SetActive(ctx, tx, v.UUID, true)
+	case work.Rebuild:
+		set["old_state"] = nil
+		if ok && o.VMState == Stopped {
+			set["vm_state"] = Stopped
+		}
+	case work.ResizePrep:
+		if !ok {
+			set["old_state"] = nil
+			return s.shrinkTo(ctx, tx, v, *o.Old)
+		}
+		flavorColumns(set, *o.New)
+	case work.ConfirmResize:
+		if o.VMState == Stopped || set["power_state"] == work.Shutdown {
+			set["vm_state"] = Stopped
+		}
+		if ok && o.New != nil {
+			set["old_state"] = nil
+			return s.shrinkTo(ctx, tx, v, *o.New)
+		}
+	case work.RevertResize:
+		if ok && o.VMState == Stopped {
+			set["vm_state"] = Stopped
+		}
+		if ok && o.Old != nil {
+			set["old_state"] = nil
+			flavorColumns(set, *o.Old)
+			return s.shrinkTo(ctx, tx, v, *o.Old)
+		}
+	case work.Snapshot:
+		if !ok && o.ImageID != "" {
+			return s.Images.Fail(ctx, o.ImageID, "the snapshot failed")
+		}
+	}
+	return nil
+}
+
+func flavorColumns(set change, f work.Flavor) {
+	set["flavor_id"], set["flavor_name"], set["vcpus"], set["memory_mb"] = f.ID, f.Name, f.VCPUs, f.MemoryMB
+	set["root_gb"], set["ephemeral_gb"], set["swap_mb"], set["extra_specs"] = f.RootGB, f.EphemeralGB, f.SwapMB, encode(orEmpty(f.ExtraSpecs))
+}
+
+// shrinkTo gives back what the server holds beyond the flavor that it ends up with.
+func (s *Service) shrinkTo(ctx context.Context, tx *schema.Tx, v *Server, f work.Flavor) error {
+	err := s.Hosts.Shrink(ctx, tx, v.HostName(), v.held().Minus(needOf(f)))
+	if err != nil {
+		return err
+	}
+	now := v.quota()
+	now.Instances, now.Cores, now.RAM = 0, now.Cores-f.VCPUs, now.RAM-f.MemoryMB
+	return s.Quotas.Give(ctx, tx, v.ProjectID, v.UserID, now)
+}
+
+// failedSpawn tries the next host, up to the limit, and then leaves the server in ERROR
+// with nothing held but its quota, which ERROR servers count for.
+func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *finished, res work.Result) (string, error) {
+	err := s.Hosts.Built(ctx, tx, v.HostName(), false)
+	if err != nil {
+		return "", err
+	}
+	err = s.Hosts.Give(ctx, tx, v.HostName(), v.held(), 1)
+	if err != nil {
+		return "", err
+	}
+	if res.Retry && v.Attempts < s.MaxAttempts {
+		host, err := s.reschedule(ctx, tx, v, f)
+		if err != nil || host != "" {
+			return host, err
+		}
+	}
+	err = s.Networks.Release(ctx, tx, v.UUID)
+	if err != nil {
+		return "", err
+	}
+	err = s.endAction(ctx, tx, f.ActionID, false, res.Message, res.Detail)
+	if err != nil {
+		return "", err
+	}
+	message := res.Message
+	if v.Attempts > 1 {
+		message = fmt.Sprintf("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance %s.", v.UUID)
+	}
+	set := faultOf(http.StatusInternalServerError, message, res.Detail, s.Clock.Now())
+	set["vm_state"], set["task_state"], set["claimed"] = ErrorVM, nil, false
+	set["host"], set["node"], set["zone"] = nil, nil, nil
+	set["power_state"] = work.NoState
+	return "", s.set(ctx, tx, v, true, set)
+}
+
+// reschedule gives the server to another host; "" when none has room.
+func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *finished) (string, error) {
+	all, err := s.Hosts.Snapshot(ctx)
+	if err != nil {
+		return "", err
+	}
+	tried := []string{}
+	if v.TriedHosts != nil {
+		decode(*v.TriedHosts, &tried)
+	}
+	tried = append(tried, v.HostName())
+	v.TriedHosts = encodePtr(tried)
+	spec := v.specFor()
+	again := *v
+	again.VMState = Building
+	err = s.place(ctx, tx, &again, &spec, all)
+	if err != nil || again.Host == nil {
+		return "", err
+	}
+	err = s.Networks.BindHost(ctx, tx, v.UUID, *again.Host)
+	if err != nil {
+		return "", err
+	}
+	err = s.set(ctx, tx, v, true, change{"host": again.Host, "node": again.Node, "zone": again.Zone, "attempts": again.Attempts,
+		"tried_hosts": v.TriedHosts, "task_state": Scheduling})
+	if err != nil {
+		return "", err
+	}
+	again.Generation = v.Generation
+	g, err := s.guest(ctx, tx, &again)
+	if err != nil {
+		return "", err
+	}
+	s.withSource(g)
+	_, err = s.queue(ctx, tx, &again, work.Spawn, work.Args{Guest: *g, PowerOn: true}, f.ActionID)
+	return *again.Host, err
+}
+
+const (
+	endEvent = `
+UPDATE instance_events SET finish_time = ?, result = ?, traceback = ?, details = ? WHERE action_id = ? AND finish_time = 0`
+	endActionRow = `UPDATE instance_actions SET updated_at = ?, message = COALESCE(?, message) WHERE id = ?`
+)
+
+// endAction closes the record of a request; details and traceback are for administrators.
+func (s *Service) endAction(ctx context.Context, tx *schema.Tx, actionID int64, ok bool, details, traceback string) error {
+	if actionID == 0 {
+		return nil
+	}
+	now := s.Clock.Now()
+	result, message := "Success", sql.NullString{}
+	tb, det := sql.NullString{}, sql.NullString{}
+	if !ok {
+		result, message = "Error", sql.NullString{String: "Error", Valid: true}
+		tb = sql.NullString{String: traceback, Valid: true}
+		det = sql.NullString{String: details, Valid: details != ""}
+	}
+	_, err := tx.ExecContext(ctx, endEvent, now, result, tb, det, actionID)
+	if err != nil {
+		return fmt.Errorf("end event of action %d: %w", actionID, err)
+	}
+	_, err = tx.ExecContext(ctx, endActionRow, now, message, actionID)
+	return wrap(err, "end action %d", actionID)
+}
+
+// call asks the server's host something and waits for the answer: console output,
+// diagnostics. Nothing of the server changes.
+func (s *Service) call(r *compat.Request, v *Server, kind work.Kind, args work.Args) (work.Result, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), work.Deadlines[kind])
+	defer cancel()
+	id, err := s.queue(ctx, s.DB, v, kind, args, 0)
+	if err != nil {
+		return work.Result{}, err
+	}
+	s.Bell.Ring(v.HostName())
+	defer func() {
+		_, err := s.DB.ExecContext(context.WithoutCancel(ctx), `DELETE FROM work WHERE id = ?`, id)
+		if err != nil {
+			s.Log.WarnContext(ctx, "remove an answered call", "err", err) // the keeper removes it at its deadline
+		}
+	}()
+	const first, longest = 2 * time.Millisecond, 50 * time.Millisecond
+	for wait := first; ; wait = min(wait*2, longest) {
+		select {
+		case <-ctx.Done():
+			return work.Result{}, compat.Conflict("Compute service of %s is unavailable at this time.", v.UUID)
+		case <-time.After(wait):
+		}
+		var f finished
+		err := s.DB.GetContext(ctx, &f, `SELECT `+workColumns+` FROM work WHERE id = ?`, id)
+		if err != nil {
+			return work.Result{}, fmt.Errorf("wait for %s of server %s: %w", kind, v.UUID, err)
+		}
+		if f.State != work.Done && f.State != work.Failed {
+			continue
+		}
+		var res work.Result
+		if f.Result != nil {
+			decode(*f.Result, &res)
+		}
+		if f.State == work.Failed && res.Reason == "" {
+			return res, fmt.Errorf("%s of server %s: %s", kind, v.UUID, res.Detail)
+		}
+		return res, nil
+	}
+}

@@ -1,0 +1,51 @@
+package servers
+
+import (
+	"context"
+
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+// guest is the server as its host sees it, with its ports as they are in this transaction.
+func (s *Service) guest(ctx context.Context, q schema.Querier, v *Server) (*work.Guest, error) {
+	ports, err := s.Networks.GuestPorts(ctx, q, v.UUID)
+	if err != nil {
+		return nil, err
+	}
+	g := &work.Guest{
+		ID: v.ID, UUID: v.UUID, Name: v.Name, Hostname: v.Hostname,
+		ProjectID: v.ProjectID, UserID: v.UserID, Flavor: v.Flavor(), Ports: ports,
+		ConfigDrive: v.ConfigDrive, LaunchIndex: v.LaunchIndex, ReservationID: v.ReservationID,
+		CreatedAt: int64(v.CreatedAt),
+	}
+	if s.Names != nil {
+		g.ProjectName, g.UserName = s.Names.ProjectName(ctx, v.ProjectID), s.Names.UserName(ctx, v.UserID)
+	}
+	decode(v.ImageMeta, &g.Image)
+	decode(v.Metadata, &g.Metadata)
+	decode(v.SecurityGroups, &g.SecurityGroups)
+	if v.KeyData != nil {
+		g.Key = &work.Key{}
+		decode(*v.KeyData, g.Key)
+	}
+	if v.Files != nil {
+		decode(*v.Files, &g.Files)
+	}
+	if v.UserData != nil {
+		g.UserData = *v.UserData
+	}
+	if v.Zone != nil {
+		g.AvailabilityZone = *v.Zone
+	}
+	return g, nil
+}
+
+// withSource adds where the host can fetch the guest's image.
+func (s *Service) withSource(g *work.Guest) {
+	if g.Image.ID == "" {
+		return
+	}
+	t := s.Images.ReadTransfer(g.Image.ID)
+	g.Image.Source = &t
+}

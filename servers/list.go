@@ -1,0 +1,681 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"kilonova/compat"
+	"kilonova/schema"
+)
+
+// maxLimit is the largest page.
+const maxLimit = 1000
+
+const (
+	ruleAllFilters       = "os_compute_api:servers:allow_all_filters"
+	ruleIndexAllTenants  = "os_compute_api:servers:index:get_all_tenants"
+	ruleDetailAllTenants = "os_compute_api:servers:detail:get_all_tenants"
+)
+
+func (s *Service) index(w http.ResponseWriter, r *compat.Request) error {
+	page, more, err := s.page(r, ruleIndexAllTenants)
+	if err != nil {
+		return err
+	}
+	buf := compat.Buffer()
+	defer buf.Free()
+	b := append(buf.B, `{"servers":[`...)
+	for i := range page {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		v := &page[i]
+		b = append(append(b, `{"id":`...), quote(v.UUID)...)
+		b = append(append(b, `,"name":`...), quote(v.Name)...)
+		b = append(append(b, `,"links":`...), encode(r.Links("/servers/"+v.UUID))...)
+		b = append(b, '}')
+	}
+	buf.B = s.closeList(b, r, "/servers", page, more)
+	return r.AnswerBytes(w, buf.B)
+}
+
+func (s *Service) detail(w http.ResponseWriter, r *compat.Request) error {
+	page, more, err := s.page(r, ruleDetailAllTenants)
+	if err != nil {
+		return err
+	}
+	beside, err := s.beside(r, page)
+	if err != nil {
+		return err
+	}
+	at := compat.At{Version: r.Version, View: viewDetail, Show: serverEncoder.Show(beside.show...)}
+	buf := compat.Buffer()
+	defer buf.Free()
+	b := append(buf.B, `{"servers":[`...)
+	for i := range page {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		doc := s.view(r, &page[i], beside, viewDetail)
+		b = serverEncoder.Append(b, &doc, at)
+	}
+	buf.B = s.closeList(b, r, "/servers/detail", page, more)
+	return r.AnswerBytes(w, buf.B)
+}
+
+func (s *Service) closeList(b []byte, r *compat.Request, path string, page []Server, more bool) []byte {
+	b = append(b, ']')
+	if more {
+		b = append(b, `,"servers_links":`...)
+		b = append(b, encode(r.NextLink(path, page[len(page)-1].UUID))...)
+	}
+	return append(b, '}')
+}
+
+func (s *Service) show(w http.ResponseWriter, r *compat.Request) error {
+	return s.answerOne(w, r, of(r), viewShow, "")
+}
+
+// query is a list request being turned into SQL. Every value is bound; every name comes
+// from the tables below.
+type query struct {
+	where []string
+	args  []any
+	none  bool // nothing can match
+}
+
+func (q *query) and(cond string, args ...any) {
+	q.where = append(q.where, cond)
+	q.args = append(q.args, args...)
+}
+
+// page reads the servers of a list request, and whether there are more after them.
+func (s *Service) page(r *compat.Request, allTenantsRule string) ([]Server, bool, error) {
+	limit, f := compat.ParseLimit(r.Query, maxLimit)
+	if f != nil {
+		return nil, false, f
+	}
+	q := &query{}
+	err := s.scope(r, q, allTenantsRule)
+	if err != nil {
+		return nil, false, err
+	}
+	err = s.filter(r, q)
+	if err != nil {
+		return nil, false, err
+	}
+	order, err := sortOf(r)
+	if err != nil {
+		return nil, false, err
+	}
+	err = s.after(r, q, order)
+	if err != nil || q.none || limit == 0 {
+		return nil, false, err
+	}
+	stmt := "SELECT " + columns + " FROM servers WHERE " + strings.Join(q.where, " AND ") +
+		" ORDER BY " + orderBy(order) + " LIMIT " + strconv.Itoa(limit+1)
+	list := make([]Server, 0, min(limit+1, 64))
+	err = s.DB.SelectContext(r.Context(), &list, stmt, q.args...)
+	if err != nil {
+		return nil, false, fmt.Errorf("list servers: %w", err)
+	}
+	more := len(list) > limit
+	return list[:min(len(list), limit)], more, nil
+}
+
+// last gives the last value of a parameter, which is the one that counts.
+func last(q url.Values, name string) (string, bool) {
+	vs, ok := q[name]
+	if !ok || len(vs) == 0 {
+		return "", false
+	}
+	return vs[len(vs)-1], true
+}
+
+// boolWord reads the words that Nova takes for a boolean.
+func boolWord(s string) (value, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "1", "t", "true", "on", "y", "yes":
+		return true, true
+	case "0", "f", "false", "off", "n", "no":
+		return false, true
+	}
+	return false, false
+}
+
+// scope limits the list to the caller's project, unless all_tenants is asked for and
+// allowed.
+func (s *Service) scope(r *compat.Request, q *query, rule string) error {
+	all := false
+	if word, ok := last(r.Query, "all_tenants"); ok {
+		on, known := boolWord(word)
+		if !known && word != "" {
+			return compat.BadRequest("Invalid value '%s' for all_tenants.", word)
+		}
+		all = on || word == ""
+	}
+	if !all {
+		q.and("project_id = ?", r.Caller.ProjectID)
+		return nil
+	}
+	err := r.RequireTo(rule, compat.Target{ProjectID: r.Caller.ProjectID, UserID: r.Caller.UserID})
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"tenant_id", "project_id"} {
+		if id, ok := last(r.Query, name); ok {
+			q.and("project_id = ?", id)
+		}
+	}
+	return nil
+}
+
+// match is how a filter compares.
+type match int
+
+const (
+	exact match = iota
+	pattern
+)
+
+// filters are the parameters that compare with a column. Those with a since are open to
+// everybody from that version; the others are for administrators.
+var filters = map[string]struct {
+	column string
+	how    match
+	open   compat.Version // 0: administrators alone
+}{
+	"name":              {"name", pattern, 1},
+	"display_name":      {"name", pattern, 0},
+	"reservation_id":    {"reservation_id", pattern, 1},
+	"image":             {"image_id", exact, 1},
+	"image_ref":         {"image_id", exact, 0},
+	"flavor":            {"flavor_id", exact, 1},
+	"hostname":          {"hostname", pattern, 90},
+	"key_name":          {"key_name", pattern, 83},
+	"availability_zone": {"zone", pattern, 83},
+	"vm_state":          {"vm_state", exact, 83},
+	"user_id":           {"user_id", exact, 83},
+	"host":              {"host", exact, 0},
+	"node":              {"node", pattern, 0},
+	"uuid":              {"uuid", exact, 0},
+	"access_ip_v4":      {"access_ip_v4", pattern, 0},
+	"access_ip_v6":      {"access_ip_v6", pattern, 0},
+	"description":       {"description", pattern, 0},
+	"root_device_name":  {"root_device_name", pattern, 0},
+	"launch_index":      {"launch_index", pattern, 0},
+	"progress":          {"progress", pattern, 83},
+	"power_state":       {"power_state", pattern, 83},
+	"locked_by":         {"locked_by", pattern, 0},
+	"auto_disk_config":  {"disk_config", pattern, 0},
+	"created_at":        {"created_at", exact, 83},
+	"launched_at":       {"launched_at", exact, 83},
+	"terminated_at":     {"terminated_at", exact, 83},
+}
+
+// refused are columns that Nova has as relations: an administrator's filter on them is an
+// error, everybody else's is ignored.
+var refused = []string{"metadata", "system_metadata", "services", "info_cache", "security_groups", "pci_devices", "block_device_mapping"}
+
+func (s *Service) filter(r *compat.Request, q *query) error {
+	everything := r.May(ruleAllFilters)
+	for name := range r.Query {
+		f, ok := filters[name]
+		if slices.Contains(refused, name) || strings.HasPrefix(name, "_") {
+			if everything {
+				return compat.BadRequest("Invalid filter field: %s.", name)
+			}
+			continue
+		}
+		if !ok || !everything && (f.open == 0 || r.Version < f.open) {
+			continue
+		}
+		value, _ := last(r.Query, name)
+		err := q.column(f.column, f.how, value)
+		if err != nil {
+			return err
+		}
+	}
+	for _, special := range []func(*compat.Request, *query, bool) error{
+		s.filterDeleted, s.filterStatus, s.filterTask, s.filterChanges, s.filterLocked, s.filterDrive, s.filterTags, s.filterAddress,
+	} {
+		err := special(r, q, everything)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timeColumns hold microseconds, which clients name as dates.
+var timeColumns = []string{"created_at", "launched_at", "terminated_at"}
+
+func (q *query) column(column string, how match, value string) error {
+	switch {
+	case slices.Contains(timeColumns, column):
+		t, err := parseTime(value)
+		if err != nil {
+			q.none = true // no moment is equal to what is none
+			return nil
+		}
+		q.and(column+" >= ? AND "+column+" < ?", schema.MicrosOf(t), schema.MicrosOf(t.Add(time.Second)))
+	case how == exact:
+		q.and(column+" = ?", value)
+	case regexp.QuoteMeta(value) == value:
+		// A plain word needs no engine for patterns.
+		q.and("INSTR("+column+", ?) > 0", value)
+	default:
+		_, err := regexp.Compile(value)
+		if err != nil {
+			return compat.BadRequest("Invalid input for query parameters. Value: %s is not a 'regex'", value)
+		}
+		q.and(column+" REGEXP ?", value)
+	}
+	return nil
+}
+
+func (s *Service) filterDeleted(r *compat.Request, q *query, everything bool) error {
+	deleted, asked := false, false
+	if word, ok := last(r.Query, "deleted"); ok && everything {
+		deleted, _ = boolWord(word)
+		asked = true
+	}
+	if statusOf(r, "deleted") {
+		if !r.Caller.IsAdmin() {
+			return compat.Forbidden("Only administrators may list deleted instances")
+		}
+		deleted, asked = true, true
+	}
+	_, since := last(r.Query, "changes-since")
+	_, before := last(r.Query, "changes-before")
+	if (since || before && knowsBefore.Has(r.Version)) && !asked {
+		return nil // what changed includes what was deleted
+	}
+	if since && !deleted {
+		return nil
+	}
+	flag := 0
+	if deleted {
+		flag = 1
+	}
+	q.and("deleted = ?", flag)
+	return nil
+}
+
+func statusOf(r *compat.Request, want string) bool {
+	return slices.ContainsFunc(r.Query["status"], func(st string) bool { return strings.EqualFold(st, want) })
+}
+
+var (
+	refusesStatus = compat.Range{Min: 38, Max: compat.MaxVersion}
+	knowsBefore   = compat.Range{Min: 66, Max: compat.MaxVersion}
+	knowsLocked   = compat.Range{Min: 73, Max: compat.MaxVersion}
+	opensState    = compat.Range{Min: 83, Max: compat.MaxVersion}
+	opensIP6      = compat.Range{Min: 5, Max: compat.MaxVersion}
+)
+
+// filterStatus turns status names back into the states that show them.
+func (s *Service) filterStatus(r *compat.Request, q *query, _ bool) error {
+	names, ok := r.Query["status"]
+	if !ok {
+		return nil
+	}
+	var alternatives []string
+	var args []any
+	for _, name := range names {
+		cond, a := statesShowing(strings.ToUpper(name))
+		if cond == "" {
+			continue
+		}
+		alternatives = append(alternatives, cond)
+		args = append(args, a...)
+	}
+	if len(alternatives) == 0 {
+		if refusesStatus.Has(r.Version) {
+			return compat.BadRequest("Invalid status value")
+		}
+		q.none = true
+		return nil
+	}
+	q.and("("+strings.Join(alternatives, " OR ")+")", args...)
+	return nil
+}
+
+// statesShowing is the condition for a status string; "" when no state shows it.
+func statesShowing(name string) (string, []any) {
+	var conds []string
+	var args []any
+	for vm, byTask := range status {
+		var tasks, others []any
+		for task, shown := range byTask {
+			switch {
+			case task == "":
+			case shown == name:
+				tasks = append(tasks, task)
+			default:
+				others = append(others, task)
+			}
+		}
+		if byTask[""] == name {
+			cond := "vm_state = ?"
+			args = append(args, vm)
+			if len(others) > 0 {
+				cond += " AND (task_state IS NULL OR task_state NOT IN (?" + strings.Repeat(", ?", len(others)-1) + "))"
+				args = append(args, others...)
+			}
+			conds = append(conds, "("+cond+")")
+		} else if len(tasks) > 0 {
+			conds = append(conds, "(vm_state = ? AND task_state IN (?"+strings.Repeat(", ?", len(tasks)-1)+"))")
+			args = append(append(args, vm), tasks...)
+		}
+	}
+	return strings.Join(conds, " OR "), args
+}
+
+func (s *Service) filterTask(r *compat.Request, q *query, everything bool) error {
+	word, ok := last(r.Query, "task_state")
+	if !ok || !everything && !opensState.Has(r.Version) {
+		return nil
+	}
+	if word == "" || strings.EqualFold(word, "none") {
+		q.and("task_state IS NULL")
+		return nil
+	}
+	q.and("task_state = ?", word)
+	return nil
+}
+
+func parseTime(text string) (time.Time, error) {
+	text = strings.ReplaceAll(text, " ", "+")
+	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05", "2006-01-02T15:04:05.999999+0000", "2006-01-02T15:04:05-0700",
+		"2006-01-02+15:04:05", "2006-01-02+15:04:05.999999", "2006-01-02T15:04", "2006-01-02"} {
+		t, err := time.Parse(layout, text)
+		if err == nil {
+			return t.UTC(), nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("%q is not a time", text)
+}
+
+func (s *Service) filterChanges(r *compat.Request, q *query, _ bool) error {
+	read := func(name string) (schema.Micros, bool, error) {
+		text, ok := last(r.Query, name)
+		if !ok {
+			return 0, false, nil
+		}
+		t, err := parseTime(text)
+		if err != nil {
+			return 0, false, compat.BadRequest("Invalid input for query parameters %s. Value: %s. '%s' is not a 'date-time'", name, text, text)
+		}
+		return schema.MicrosOf(t), true, nil
+	}
+	since, hasSince, err := read("changes-since")
+	if err != nil {
+		return err
+	}
+	if hasSince {
+		q.and("updated_at >= ?", since)
+	}
+	if !knowsBefore.Has(r.Version) {
+		return nil
+	}
+	before, hasBefore, err := read("changes-before")
+	if err != nil {
+		return err
+	}
+	if hasBefore {
+		q.and("updated_at <= ?", before)
+	}
+	if hasSince && hasBefore && since > before {
+		return compat.BadRequest("The value of changes-since must be less than or equal to changes-before.")
+	}
+	return nil
+}
+
+func (s *Service) filterLocked(r *compat.Request, q *query, _ bool) error {
+	word, ok := last(r.Query, "locked")
+	if !ok || !knowsLocked.Has(r.Version) {
+		return nil
+	}
+	on, known := boolWord(word)
+	switch {
+	case !known:
+		return compat.BadRequest("Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'", word)
+	case on:
+		q.and("locked_by IS NOT NULL")
+	default:
+		q.and("locked_by IS NULL")
+	}
+	return nil
+}
+
+func (s *Service) filterDrive(r *compat.Request, q *query, everything bool) error {
+	word, ok := last(r.Query, "config_drive")
+	if !ok || !everything && !opensState.Has(r.Version) {
+		return nil
+	}
+	on, _ := boolWord(word)
+	flag := 0
+	if on {
+		flag = 1
+	}
+	q.and("config_drive = ?", flag)
+	return nil
+}
+
+func (s *Service) filterTags(r *compat.Request, q *query, _ bool) error {
+	if !hasTags.Has(r.Version) {
+		return nil
+	}
+	const all, anyOf = "(SELECT COUNT(*) FROM server_tags t WHERE t.server_id = servers.id AND t.tag IN (%s)) = %d",
+		"(SELECT COUNT(*) FROM server_tags t WHERE t.server_id = servers.id AND t.tag IN (%s)) > 0"
+	for _, name := range []string{"tags", "tags-any", "not-tags", "not-tags-any"} {
+		text, ok := last(r.Query, name)
+		if !ok {
+			continue
+		}
+		var tags []any
+		for _, t := range strings.Split(text, ",") {
+			if t != "" && !slices.Contains(tags, any(t)) {
+				tags = append(tags, t)
+			}
+		}
+		const most = 100
+		if len(tags) == 0 || len(tags) > most {
+			continue
+		}
+		marks := "?" + strings.Repeat(", ?", len(tags)-1)
+		cond := fmt.Sprintf(anyOf, marks)
+		if !strings.HasSuffix(name, "-any") {
+			cond = fmt.Sprintf(all, marks, len(tags))
+		}
+		if strings.HasPrefix(name, "not-") {
+			cond = "NOT (" + cond + ")"
+		}
+		q.and(cond, tags...)
+	}
+	return nil
+}
+
+func (s *Service) filterAddress(r *compat.Request, q *query, everything bool) error {
+	for name, version := range map[string]int{"ip": 4, "ip6": 6} {
+		text, ok := last(r.Query, name)
+		if !ok || name == "ip6" && !everything && !opensIP6.Has(r.Version) {
+			continue
+		}
+		project := r.Caller.ProjectID
+		if _, all := last(r.Query, "all_tenants"); all {
+			project = ""
+		}
+		ids, err := s.Networks.ServerIDsByAddress(r.Context(), project, text, version)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 {
+			q.none = true
+			return nil
+		}
+		cond, args, err := sqlx.In("uuid IN (?)", ids)
+		if err != nil {
+			return fmt.Errorf("filter by address: %w", err)
+		}
+		q.and(cond, args...)
+	}
+	return nil
+}
+
+// sortKey is a column to sort by; expr is never NULL, so that pages meet without a gap.
+type sortKey struct {
+	expr string
+	desc bool
+	of   func(*Server) any
+}
+
+func text(p *string) any {
+	if p == nil {
+		return ""
+	}
+	return *p
+}
+
+// sortable are the sort keys; admin keys show where a server runs.
+var sortable = map[string]struct {
+	expr  string
+	of    func(*Server) any
+	admin bool
+}{
+	"access_ip_v4":        {"access_ip_v4", func(v *Server) any { return v.AccessIPv4 }, false},
+	"access_ip_v6":        {"access_ip_v6", func(v *Server) any { return v.AccessIPv6 }, false},
+	"auto_disk_config":    {"disk_config", func(v *Server) any { return v.DiskConfig }, false},
+	"availability_zone":   {"COALESCE(zone, '')", func(v *Server) any { return text(v.Zone) }, false},
+	"config_drive":        {"config_drive", func(v *Server) any { return v.ConfigDrive }, false},
+	"created_at":          {"created_at", func(v *Server) any { return v.CreatedAt }, false},
+	"display_description": {"COALESCE(description, '')", func(v *Server) any { return text(v.Description) }, false},
+	"display_name":        {"name", func(v *Server) any { return v.Name }, false},
+	"host":                {"COALESCE(host, '')", func(v *Server) any { return text(v.Host) }, true},
+	"hostname":            {"hostname", func(v *Server) any { return v.Hostname }, false},
+	"image_ref":           {"image_id", func(v *Server) any { return v.ImageID }, false},
+	"instance_type_id":    {"flavor_id", func(v *Server) any { return v.FlavorID }, false},
+	"kernel_id":           {"''", func(*Server) any { return "" }, false},
+	"key_name":            {"COALESCE(key_name, '')", func(v *Server) any { return text(v.KeyName) }, false},
+	"launch_index":        {"launch_index", func(v *Server) any { return v.LaunchIndex }, false},
+	"launched_at":         {"launched_at", func(v *Server) any { return v.LaunchedAt }, false},
+	"locked":              {"(locked_by IS NOT NULL)", func(v *Server) any { return v.LockedBy != nil }, false},
+	"locked_by":           {"COALESCE(locked_by, '')", func(v *Server) any { return text(v.LockedBy) }, false},
+	"node":                {"COALESCE(node, '')", func(v *Server) any { return text(v.Node) }, true},
+	"power_state":         {"power_state", func(v *Server) any { return v.PowerState }, false},
+	"progress":            {"progress", func(v *Server) any { return v.Progress }, false},
+	"project_id":          {"project_id", func(v *Server) any { return v.ProjectID }, false},
+	"ramdisk_id":          {"''", func(*Server) any { return "" }, false},
+	"root_device_name":    {"COALESCE(root_device_name, '')", func(v *Server) any { return text(v.RootDeviceName) }, false},
+	"task_state":          {"COALESCE(task_state, '')", func(v *Server) any { return string(v.Task()) }, false},
+	"terminated_at":       {"terminated_at", func(v *Server) any { return v.TerminatedAt }, false},
+	"updated_at":          {"updated_at", func(v *Server) any { return v.UpdatedAt }, false},
+	"user_id":             {"user_id", func(v *Server) any { return v.UserID }, false},
+	"uuid":                {"uuid", func(v *Server) any { return v.UUID }, false},
+	"vm_state":            {"vm_state", func(v *Server) any { return string(v.VMState) }, false},
+}
+
+// sortOf reads sort_key and sort_dir; the order always ends with the row's key, so that it
+// is total. Keys that the schema lets pass and we do not know are ignored, as Nova does.
+func sortOf(r *compat.Request) ([]sortKey, error) {
+	keys, dirs := r.Query["sort_key"], r.Query["sort_dir"]
+	dir := func(i int) bool {
+		switch {
+		case i < len(dirs):
+			return dirs[i] != "asc"
+		case len(dirs) > 0:
+			return dirs[len(dirs)-1] != "asc"
+		}
+		return true
+	}
+	var out []sortKey
+	for i, name := range keys {
+		k, ok := sortable[name]
+		if !ok {
+			continue
+		}
+		if k.admin && !r.Caller.IsAdmin() {
+			return nil, compat.Forbidden("Only administrators can sort servers by %s", name)
+		}
+		out = append(out, sortKey{k.expr, dir(i), k.of})
+	}
+	if len(keys) == 0 {
+		out = append(out, sortKey{"created_at", dir(0), sortable["created_at"].of})
+	}
+	return append(out, sortKey{"id", out == nil || out[0].desc, func(v *Server) any { return v.ID }}), nil
+}
+
+func orderBy(order []sortKey) string {
+	var parts []string
+	for _, k := range order {
+		if k.desc {
+			parts = append(parts, k.expr+" DESC")
+		} else {
+			parts = append(parts, k.expr)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// after starts the page behind the marker: rows that sort after it, key by key.
+func (s *Service) after(r *compat.Request, q *query, order []sortKey) error {
+	marker, ok := last(r.Query, "marker")
+	if !ok {
+		return nil
+	}
+	v, err := get(r.Context(), s.DB, marker)
+	if err != nil {
+		return err
+	}
+	if v == nil || v.ProjectID != r.Caller.ProjectID && !r.Caller.IsAdmin() {
+		return compat.BadRequest("marker [%s] not found", marker)
+	}
+	var alternatives []string
+	var args []any
+	for i, k := range order {
+		cond := ""
+		for _, before := range order[:i] {
+			cond += before.expr + " = ? AND "
+			args = append(args, before.of(v))
+		}
+		op := " > ?"
+		if k.desc {
+			op = " < ?"
+		}
+		alternatives = append(alternatives, "("+cond+k.expr+op+")")
+		args = append(args, k.of(v))
+	}
+	q.and("("+strings.Join(alternatives, " OR ")+")", args...)
+	return nil
+}
+
+// hostsOf gives the hosts of a project's servers, by uuid.
+func (s *Service) hostsOf(ctx context.Context, project string, ids []string) (map[string]string, error) {
+	stmt, args, err := sqlx.In(`SELECT uuid, COALESCE(host, '') AS host FROM servers WHERE project_id = ? AND deleted = 0 AND uuid IN (?)`, project, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look servers up: %w", err)
+	}
+	var rows []struct {
+		UUID string `db:"uuid"`
+		Host string `db:"host"`
+	}
+	err = s.DB.SelectContext(ctx, &rows, stmt, args...)
+	if err != nil {
+		return nil, fmt.Errorf("look servers up: %w", err)
+	}
+	out := map[string]string{}
+	for _, row := range rows {
+		out[row.UUID] = row.Host
+	}
+	return out, nil
+}

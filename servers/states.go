@@ -1,0 +1,241 @@
+package servers
+
+import (
+	"slices"
+
+	"kilonova/compat"
+	"kilonova/work"
+)
+
+// VMState is Nova's vm_state: where a server rests.
+type VMState string
+
+// The vm_states.
+const (
+	Active     VMState = "active"
+	Building   VMState = "building"
+	PausedVM   VMState = "paused"
+	SuspendVM  VMState = "suspended"
+	Stopped    VMState = "stopped"
+	Rescued    VMState = "rescued"
+	Resized    VMState = "resized"
+	SoftDelete VMState = "soft-delete"
+	DeletedVM  VMState = "deleted"
+	ErrorVM    VMState = "error"
+	Shelved    VMState = "shelved"
+	Offloaded  VMState = "shelved_offloaded"
+)
+
+// TaskState is Nova's task_state: what is being done to a server.
+type TaskState string
+
+// The task_states that kilonova sets. computed sets those that a workflow passes through.
+const (
+	Scheduling       TaskState = "scheduling"
+	Spawning         TaskState = "spawning"
+	Deleting         TaskState = "deleting"
+	PoweringOn       TaskState = "powering-on"
+	PoweringOff      TaskState = "powering-off"
+	Rebooting        TaskState = "rebooting"
+	RebootingHard    TaskState = "rebooting_hard"
+	Pausing          TaskState = "pausing"
+	Unpausing        TaskState = "unpausing"
+	Suspending       TaskState = "suspending"
+	Resuming         TaskState = "resuming"
+	Rebuilding       TaskState = "rebuilding"
+	ResizePrep       TaskState = "resize_prep"
+	ResizeReverting  TaskState = "resize_reverting"
+	SnapshotPending  TaskState = "image_snapshot_pending"
+	UpdatingPassword TaskState = "updating_password"
+)
+
+// status is what clients see as "status": by vm_state, and in some by task_state. The
+// entry under "" is the default.
+var status = map[VMState]map[TaskState]string{
+	Active: {"": "ACTIVE",
+		Rebooting: "REBOOT", "reboot_pending": "REBOOT", "reboot_started": "REBOOT",
+		RebootingHard: "HARD_REBOOT", "reboot_pending_hard": "HARD_REBOOT", "reboot_started_hard": "HARD_REBOOT",
+		UpdatingPassword: "PASSWORD",
+		Rebuilding:       "REBUILD", "rebuild_block_device_mapping": "REBUILD", "rebuild_spawning": "REBUILD",
+		"migrating": "MIGRATING",
+		ResizePrep:  "RESIZE", "resize_migrating": "RESIZE", "resize_migrated": "RESIZE", "resize_finish": "RESIZE"},
+	Building: {"": "BUILD"},
+	Stopped: {"": "SHUTOFF",
+		ResizePrep: "RESIZE", "resize_migrating": "RESIZE", "resize_migrated": "RESIZE", "resize_finish": "RESIZE",
+		Rebuilding: "REBUILD", "rebuild_block_device_mapping": "REBUILD", "rebuild_spawning": "REBUILD"},
+	Resized:    {"": "VERIFY_RESIZE", ResizeReverting: "REVERT_RESIZE"},
+	PausedVM:   {"": "PAUSED", "migrating": "MIGRATING"},
+	SuspendVM:  {"": "SUSPENDED"},
+	Rescued:    {"": "RESCUE"},
+	ErrorVM:    {"": "ERROR", Rebuilding: "REBUILD", "rebuild_block_device_mapping": "REBUILD", "rebuild_spawning": "REBUILD"},
+	SoftDelete: {"": "SOFT_DELETED"},
+	DeletedVM:  {"": "DELETED"},
+	Shelved:    {"": "SHELVED"},
+	Offloaded:  {"": "SHELVED_OFFLOADED"},
+}
+
+// Status is the string that clients read.
+func (s *Server) Status() string {
+	if s.Deleted {
+		return "DELETED"
+	}
+	byTask, ok := status[s.VMState]
+	if !ok {
+		return "UNKNOWN"
+	}
+	if st, ok := byTask[s.Task()]; ok {
+		return st
+	}
+	return byTask[""]
+}
+
+// statusesWithProgress show a progress figure.
+var statusesWithProgress = []string{"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"}
+
+// transition is one row of the state table: what allows an action, what it begins, and
+// what follows. task_state must be null unless Tasks or AnyTask say otherwise.
+type transition struct {
+	Name     string      // as conflict messages call the action
+	From     []VMState   // nil: any
+	Tasks    []TaskState // allowed besides null
+	AnyTask  bool
+	Unborn   bool // also for servers that never were active (launched_at unset)
+	Unlocked bool // the lock does not matter
+	HasHost  bool
+	Task     TaskState // set while the work runs
+	Action   string    // the instance action that is recorded
+	Event    string    // and its event
+	Kind     work.Kind // what the host does
+	Done     VMState   // afterwards; "" keeps the one before
+	Failed   VMState   // after a failure; "" keeps the one before
+	Launches bool      // sets launched_at when done
+}
+
+var (
+	restStates   = []VMState{Active, Stopped, PausedVM, SuspendVM}
+	anyButTasks  = []TaskState{Rebooting, "reboot_pending", "reboot_started", RebootingHard, Resuming, Unpausing, Pausing, Suspending}
+	updateStates = []VMState{Active, PausedVM, SuspendVM, Stopped}
+)
+
+// The keys are the action keys of the API where there is one.
+const (
+	opCreate       = "create"
+	opDelete       = "delete"
+	opStart        = "os-start"
+	opStop         = "os-stop"
+	opRebootSoft   = "reboot SOFT"
+	opRebootHard   = "reboot HARD"
+	opPause        = "pause"
+	opUnpause      = "unpause"
+	opSuspend      = "suspend"
+	opResume       = "resume"
+	opRebuild      = "rebuild"
+	opResize       = "resize"
+	opConfirm      = "confirmResize"
+	opRevert       = "revertResize"
+	opCreateImage  = "createImage"
+	opPassword     = "changePassword"
+	opMetaUpdate   = "update metadata"
+	opMetaDelete   = "delete metadata"
+	opTagUpdate    = "update tag"
+	opTagsUpdate   = "update tags"
+	opTagDelete    = "delete tag"
+	opTagsDelete   = "delete tags"
+	opForceDelete  = "forceDelete"
+	opConsole      = "os-getConsoleOutput"
+	opDiagnostics  = "get_diagnostics"
+	opResetState   = "os-resetState"
+	opLock         = "lock"
+	opUnlock       = "unlock"
+	opRestore      = "restore"
+	opInjectNet    = "injectNetworkInfo"
+	opUpdateServer = "update"
+)
+
+// transitions is the state table. Everything that says which state allows what, and what
+// follows, stands here.
+var transitions = map[string]transition{
+	opCreate: {Name: "create", Task: Scheduling, Action: "create", Event: "compute__do_build_and_run_instance",
+		Kind: work.Spawn, Done: Active, Failed: ErrorVM, Launches: true},
+	opDelete: {Name: "delete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
+		Event: "compute_terminate_instance", Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
+	opForceDelete: {Name: "forceDelete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
+		Event: "compute_terminate_instance", Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
+	opStart: {Name: "start", From: []VMState{Stopped}, HasHost: true, Task: PoweringOn, Action: "start",
+		Event: "compute_start_instance", Kind: work.Start, Done: Active, Failed: ErrorVM},
+	opStop: {Name: "stop", From: []VMState{Active, ErrorVM}, HasHost: true, Task: PoweringOff, Action: "stop",
+		Event: "compute_stop_instance", Kind: work.Stop, Done: Stopped, Failed: ErrorVM},
+	opRebootSoft: {Name: "reboot", From: []VMState{Active}, Task: Rebooting, Action: "reboot",
+		Event: "compute_reboot_instance", Kind: work.SoftReboot, Done: Active, Failed: ErrorVM},
+	opRebootHard: {Name: "reboot", From: []VMState{Active, Stopped, PausedVM, SuspendVM, ErrorVM}, Tasks: anyButTasks,
+		Task: RebootingHard, Action: "reboot", Event: "compute_reboot_instance", Kind: work.HardReboot, Done: Active, Failed: ErrorVM},
+	opPause: {Name: "pause", From: []VMState{Active}, Task: Pausing, Action: "pause",
+		Event: "compute_pause_instance", Kind: work.Pause, Done: PausedVM, Failed: ErrorVM},
+	opUnpause: {Name: "unpause", From: []VMState{PausedVM}, Task: Unpausing, Action: "unpause",
+		Event: "compute_unpause_instance", Kind: work.Unpause, Done: Active, Failed: ErrorVM},
+	opSuspend: {Name: "suspend", From: []VMState{Active}, Task: Suspending, Action: "suspend",
+		Event: "compute_suspend_instance", Kind: work.Suspend, Done: SuspendVM, Failed: ErrorVM},
+	opResume: {Name: "resume", From: []VMState{SuspendVM}, Task: Resuming, Action: "resume",
+		Event: "compute_resume_instance", Kind: work.Resume, Done: Active, Failed: ErrorVM},
+	opRebuild: {Name: "rebuild", From: []VMState{Active, Stopped, ErrorVM}, Task: Rebuilding, Action: "rebuild",
+		Event: "compute_rebuild_instance", Kind: work.Rebuild, Done: Active, Failed: ErrorVM, Launches: true},
+	opResize: {Name: "resize", From: []VMState{Active, Stopped}, HasHost: true, Task: ResizePrep, Action: "resize",
+		Event: "compute_prep_resize", Kind: work.ResizePrep, Done: Resized, Launches: true},
+	opConfirm: {Name: "confirmResize", From: []VMState{Resized}, Action: "confirmResize",
+		Event: "compute_confirm_resize", Kind: work.ConfirmResize, Done: Active, Failed: ErrorVM},
+	opRevert: {Name: "revertResize", From: []VMState{Resized}, Task: ResizeReverting, Action: "revertResize",
+		Event: "compute_revert_resize", Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true},
+	opCreateImage: {Name: "createImage", From: restStates, Unlocked: true, Task: SnapshotPending, Action: "createImage",
+		Event: "compute_snapshot_instance", Kind: work.Snapshot},
+	opPassword: {Name: "changePassword", From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
+		Event: "compute_set_admin_password", Kind: work.SetPassword, Done: Active},
+	opMetaUpdate:   {Name: "update metadata", From: updateStates, AnyTask: true},
+	opMetaDelete:   {Name: "delete metadata", From: updateStates, AnyTask: true},
+	opTagUpdate:    {Name: "update tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opTagsUpdate:   {Name: "update tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opTagDelete:    {Name: "delete tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opTagsDelete:   {Name: "delete tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opConsole:      {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput},
+	opDiagnostics:  {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose},
+	opResetState:   {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Action: "resetState"},
+	opLock:         {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Event: "api_lock"},
+	opUnlock:       {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Event: "api_unlock"},
+	opRestore:      {Name: "restore", From: []VMState{SoftDelete}, Action: "restore"},
+	opInjectNet:    {Name: "injectNetworkInfo", AnyTask: true, Unborn: true, Action: "injectNetworkInfo"},
+	opUpdateServer: {Name: "update", AnyTask: true, Unborn: true, Unlocked: true},
+}
+
+// byKind finds the row of the state table that made a piece of work.
+func byKind(k work.Kind) (transition, bool) {
+	for _, t := range transitions {
+		if t.Kind == k {
+			return t, true
+		}
+	}
+	return transition{}, false
+}
+
+// Check reports whether the server's state allows the action for this caller: a 409 Fault
+// with Nova's text otherwise, lock first, then vm_state, task_state and launched_at.
+func (t transition) Check(s *Server, c *compat.Caller) error {
+	if s.LockedBy != nil && !t.Unlocked && !c.IsAdmin() {
+		return compat.Conflict("Instance %s is locked", s.UUID)
+	}
+	if t.From != nil && !slices.Contains(t.From, s.VMState) {
+		return t.conflict(s, "vm_state", string(s.VMState))
+	}
+	if task := s.Task(); task != "" && !t.AnyTask && !slices.Contains(t.Tasks, task) {
+		return t.conflict(s, "task_state", string(task))
+	}
+	if s.LaunchedAt == 0 && !t.Unborn {
+		return t.conflict(s, "launched_at", "None")
+	}
+	if t.HasHost && s.HostName() == "" {
+		return compat.Conflict("Instance %s is not ready", s.UUID)
+	}
+	return nil
+}
+
+func (t transition) conflict(s *Server, attr, state string) error {
+	return compat.Conflict("Cannot '%s' instance %s while it is in %s %s", t.Name, s.UUID, attr, state)
+}

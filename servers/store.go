@@ -1,0 +1,209 @@
+package servers
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"kilonova/compat"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+const selectByUUID = `SELECT ` + columns + ` FROM servers WHERE uuid = ?`
+
+// find reads one server that the caller may see: an admin sees every project's.
+func (s *Service) find(ctx context.Context, q schema.Querier, c *compat.Caller, id string, alsoDeleted bool) (*Server, error) {
+	const longestID = 255
+	if len(id) > longestID {
+		return nil, compat.NotFound("Instance could not be found")
+	}
+	srv, err := get(ctx, q, id)
+	if err != nil {
+		return nil, err
+	}
+	if srv == nil || srv.Deleted && !alsoDeleted || srv.ProjectID != c.ProjectID && !c.IsAdmin() {
+		return nil, notFound(id)
+	}
+	return srv, nil
+}
+
+// get reads one server, also a deleted one; nil when there is none.
+func get(ctx context.Context, q schema.Querier, id string) (*Server, error) {
+	var srv Server
+	err := q.GetContext(ctx, &srv, selectByUUID, id)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get server %s: %w", id, err)
+	}
+	return &srv, nil
+}
+
+var insertServer = func() string {
+	cols := strings.TrimPrefix(columns, "id, ")
+	return "INSERT INTO servers (" + cols + ") VALUES (" +
+		strings.TrimSuffix(strings.Repeat("?, ", strings.Count(cols, ",")+1), ", ") + ")"
+}()
+
+// insert makes the row and sets the server's integer key.
+func insert(ctx context.Context, tx *schema.Tx, v *Server) error {
+	res, err := tx.ExecContext(ctx, insertServer, v.UUID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description,
+		v.VMState, v.TaskState, v.PowerState, v.Progress, v.Generation, v.Host, v.Node, v.FlavorID, v.FlavorName,
+		v.VCPUs, v.MemoryMB, v.RootGB, v.EphemeralGB, v.SwapMB, v.ExtraSpecs, v.ImageID, v.ImageMeta, v.Metadata,
+		v.KeyName, v.KeyData, v.UserData, v.Files, v.ConfigDrive, v.AccessIPv4, v.AccessIPv6, v.DiskConfig,
+		v.RequestedZone, v.Zone, v.PinnedZone, v.LaunchIndex, v.ReservationID, v.RootDeviceName, v.SecurityGroups,
+		v.SchedulerHints, v.TrustedCerts, v.LockedBy, v.LockedReason, v.Claimed, v.Attempts, v.TriedHosts,
+		v.OldState, v.FaultCode, v.FaultMessage, v.FaultDetails, v.FaultAt, v.CreatedAt, v.UpdatedAt,
+		v.LaunchedAt, v.TerminatedAt, v.Deleted)
+	if err != nil {
+		return fmt.Errorf("insert server %s: %w", v.UUID, err)
+	}
+	v.ID, err = res.LastInsertId()
+	return wrap(err, "insert server %s", v.UUID)
+}
+
+// change is a set of column = value for one server. Keys are names of ours, never a
+// client's.
+type change map[string]any
+
+// errLostRace says that the row is no longer what was read: whoever sees it reads again.
+var errLostRace = errors.New("the server changed meanwhile")
+
+// update changes a server that is still at the generation that was read. Changes of state
+// pass bump, so that work begun before changes nothing any more.
+func (s *Service) set(ctx context.Context, tx schema.Querier, v *Server, bump bool, c change) error {
+	var sets []string
+	var args []any
+	for col, val := range c {
+		sets = append(sets, col+" = ?")
+		args = append(args, val)
+	}
+	if bump {
+		sets = append(sets, "generation = generation + 1")
+	}
+	args = append(args, s.Clock.Now(), v.ID, v.Generation)
+	sets = append(sets, "updated_at = ?")
+	ok, err := schema.Changed(tx.ExecContext(ctx,
+		"UPDATE servers SET "+strings.Join(sets, ", ")+" WHERE id = ? AND generation = ? AND deleted = 0", args...))
+	if err != nil {
+		return fmt.Errorf("change server %s: %w", v.UUID, err)
+	}
+	if !ok {
+		return errLostRace
+	}
+	if bump {
+		v.Generation++
+	}
+	return nil
+}
+
+const insertAction = `
+INSERT INTO instance_actions (server_uuid, request_id, action, user_id, project_id, start_time, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)`
+
+const insertEvent = `INSERT INTO instance_events (action_id, event, host, start_time) VALUES (?, ?, ?, ?)`
+
+// record writes the instance action of a request and its event, which the finisher ends.
+func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compat.Caller, t transition) (int64, error) {
+	if t.Action == "" {
+		return 0, nil
+	}
+	now := s.Clock.Now()
+	res, err := tx.ExecContext(ctx, insertAction, v.UUID, compat.RequestID(ctx), t.Action, c.UserID, c.ProjectID, now, now)
+	if err != nil {
+		return 0, fmt.Errorf("record action %s: %w", t.Action, err)
+	}
+	id, err := res.LastInsertId()
+	if err != nil || t.Event == "" {
+		return id, wrap(err, "record action %s", t.Action)
+	}
+	_, err = tx.ExecContext(ctx, insertEvent, id, t.Event, v.Host, now)
+	return id, wrap(err, "record event %s", t.Event)
+}
+
+const insertWork = `
+INSERT INTO work (host, server_id, server_uuid, kind, args, generation, action_id, deadline, created_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
+
+// queue gives the server's host a piece of work, at the server's present generation.
+func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind work.Kind, args work.Args, actionID int64) (int64, error) {
+	now := s.Clock.Now()
+	deadline := now + schema.Micros(work.Deadlines[kind].Microseconds())
+	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, encode(args), v.Generation, actionID, deadline, now)
+	if err != nil {
+		return 0, fmt.Errorf("queue %s for server %s: %w", kind, v.UUID, err)
+	}
+	id, err := res.LastInsertId()
+	return id, wrap(err, "queue %s for server %s", kind, v.UUID)
+}
+
+// begin is how every action starts: the state table's check, the compare-and-set of the
+// row, the record, and the work, in one transaction. prepare may change the row further,
+// build the work's arguments and take quota or capacity. When another request was first,
+// the check runs again on what it left, so that the caller learns the true state.
+func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op string,
+	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) (*Server, error) {
+	t := transitions[op]
+	var begun *Server
+	for {
+		err := t.Check(v, c)
+		if err != nil {
+			return nil, err
+		}
+		err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+			copied := *v
+			begun = &copied
+			return s.beginTx(ctx, tx, c, begun, t, prepare)
+		})
+		if !errors.Is(err, errLostRace) {
+			if err == nil && t.Kind != "" {
+				s.Bell.Ring(begun.HostName())
+			}
+			return begun, err
+		}
+		v, err = get(ctx, s.DB, v.UUID)
+		if err != nil {
+			return nil, err
+		}
+		if v == nil || v.Deleted {
+			return nil, compat.NotFound("Instance could not be found")
+		}
+	}
+}
+
+func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition,
+	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) error {
+	set := change{}
+	if t.Task != "" {
+		set["task_state"] = t.Task
+	}
+	var args *work.Args
+	if prepare != nil {
+		var err error
+		args, err = prepare(tx, v, set)
+		if err != nil {
+			return err
+		}
+	}
+	err := s.set(ctx, tx, v, true, set)
+	if err != nil {
+		return err
+	}
+	actionID, err := s.record(ctx, tx, v, c, t)
+	if err != nil || t.Kind == "" {
+		return err
+	}
+	if args == nil {
+		g, err := s.guest(ctx, tx, v)
+		if err != nil {
+			return err
+		}
+		args = &work.Args{Guest: *g}
+	}
+	_, err = s.queue(ctx, tx, v, t.Kind, *args, actionID)
+	return err
+}

@@ -1,0 +1,81 @@
+package servers
+
+import (
+	"errors"
+	"net/http"
+
+	"kilonova/compat"
+)
+
+type updateBody struct {
+	Server struct {
+		Name        *string          `json:"name"`
+		AccessIPv4  *string          `json:"accessIPv4"`
+		AccessIPv6  *string          `json:"accessIPv6"`
+		DiskConfig  *string          `json:"OS-DCF:diskConfig"`
+		Description optional[string] `json:"description"`
+		Hostname    *string          `json:"hostname"`
+		Pinned      optional[string] `json:"pinned_availability_zone"`
+	} `json:"server"`
+}
+
+// update answers PUT /servers/{id}: it works in every state, also on a locked server, and
+// is no change of state.
+func (s *Service) update(w http.ResponseWriter, r *compat.Request) error {
+	var body updateBody
+	err := r.Decode(&body)
+	if err != nil {
+		return err
+	}
+	b, v := &body.Server, of(r)
+	for {
+		set := change{}
+		for column, value := range map[string]*string{"name": b.Name, "access_ip_v4": b.AccessIPv4,
+			"access_ip_v6": b.AccessIPv6, "disk_config": b.DiskConfig, "hostname": b.Hostname} {
+			if value != nil {
+				set[column] = *value
+			}
+		}
+		b.Description.into(set, "description")
+		err = pin(v, b.Pinned, set)
+		if err != nil {
+			return err
+		}
+		err = s.set(r.Context(), s.DB, v, false, set)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, errLostRace) {
+			return err
+		}
+		v, err = s.find(r.Context(), s.DB, r.Caller, v.UUID, false)
+		if err != nil {
+			return err
+		}
+	}
+	fresh, err := s.find(r.Context(), s.DB, r.Caller, v.UUID, false)
+	if err != nil {
+		return err
+	}
+	return s.answerOne(w, r, fresh, viewUpdate, "")
+}
+
+// pin reads pinned_availability_zone: null unpins, the server's own zone pins, all else is
+// a conflict.
+func pin(v *Server, asked optional[string], set change) error {
+	switch {
+	case !asked.sent:
+		return nil
+	case asked.value == nil:
+		set["pinned_zone"] = nil
+		return nil
+	case v.PinnedZone != nil && *v.PinnedZone == *asked.value:
+		return nil
+	case v.PinnedZone != nil:
+		return compat.Conflict("Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null.")
+	case zoneOf(v) != *asked.value:
+		return compat.Conflict("Server can only be pinned to its current availability zone '%s', but '%s' was requested.", zoneOf(v), *asked.value)
+	}
+	set["pinned_zone"] = *asked.value
+	return nil
+}
