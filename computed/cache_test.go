@@ -1,0 +1,226 @@
+package computed
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"kilonova/work"
+)
+
+// source serves data to those who show the ticket, and counts them.
+func source(t *testing.T, data []byte) (*work.Image, *atomic.Int32) {
+	t.Helper()
+	var count atomic.Int32
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		count.Add(1)
+		if r.Header.Get("X-Image-Ticket") != "let me in" {
+			w.WriteHeader(http.StatusForbidden)
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+		w.Write(data)
+	}))
+	t.Cleanup(srv.Close)
+	sum := sha512.Sum512(data)
+	return &work.Image{
+		ID: "img", DiskFormat: "raw", Size: int64(len(data)), SHA512: hex.EncodeToString(sum[:]),
+		Source: &work.Transfer{URL: srv.URL, Ticket: "let me in"},
+	}, &count
+}
+
+func newCache(t *testing.T, o CacheOptions) *ImageCache {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
+	c, err := NewImageCache(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func files(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestCacheDownloadsOnce(t *testing.T) {
+	data := bytes.Repeat([]byte("kilonova"), 4096)
+	img, count := source(t, data)
+	c := newCache(t, CacheOptions{})
+	var wg sync.WaitGroup
+	for range 10 {
+		wg.Go(func() {
+			path, err := c.Fetch(t.Context(), img)
+			if err != nil {
+				t.Errorf("fetch: %v", err)
+				return
+			}
+			got, err := os.ReadFile(path)
+			if err != nil || !bytes.Equal(got, data) {
+				t.Errorf("cached file: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+	_, err := c.Fetch(t.Context(), img)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if count.Load() != 1 {
+		t.Errorf("%d downloads, want 1", count.Load())
+	}
+}
+
+func TestCacheRefuses(t *testing.T) {
+	refused := errors.New("has a backing file")
+	tests := []struct {
+		name    string
+		change  func(*work.Image)
+		inspect func(context.Context, string, *work.Image) error
+		want    error
+	}{
+		{"wrong checksum", func(i *work.Image) { i.SHA512 = strings.Repeat("0", 128) }, nil, ErrImageCorrupt},
+		{"shorter than promised", func(i *work.Image) { i.Size++ }, nil, ErrImageCorrupt},
+		{"longer than promised", func(i *work.Image) { i.Size-- }, nil, ErrImageCorrupt},
+		{"no checksum", func(i *work.Image) { i.SHA512 = "" }, nil, ErrImageUnavailable},
+		{"checksum that is a path", func(i *work.Image) { i.SHA512 = "../../etc/passwd" }, nil, ErrImageUnavailable},
+		{"foreign format", func(i *work.Image) { i.DiskFormat = "vmdk" }, nil, ErrImageUnavailable},
+		{"wrong ticket", func(i *work.Image) { i.Source.Ticket = "" }, nil, ErrImageUnavailable},
+		{"no source", func(i *work.Image) { i.Source = nil }, nil, ErrImageUnavailable},
+		{"refused by inspection", func(*work.Image) {}, func(context.Context, string, *work.Image) error { return refused }, refused},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			img, _ := source(t, []byte("data"))
+			tt.change(img)
+			c := newCache(t, CacheOptions{Inspect: tt.inspect})
+			_, err := c.Fetch(t.Context(), img)
+			if !errors.Is(err, tt.want) {
+				t.Errorf("fetch: %v, want %v", err, tt.want)
+			}
+			if left := files(t, c.dir); len(left) != 0 {
+				t.Errorf("left behind: %v", left)
+			}
+		})
+	}
+}
+
+func TestCacheFollowsNoRedirect(t *testing.T) {
+	img, count := source(t, []byte("data"))
+	there := img.Source.URL
+	srv := httptest.NewServer(http.RedirectHandler(there, http.StatusFound))
+	t.Cleanup(srv.Close)
+	img.Source.URL = srv.URL
+	_, err := newCache(t, CacheOptions{}).Fetch(t.Context(), img)
+	if !errors.Is(err, ErrImageUnavailable) || count.Load() != 0 {
+		t.Errorf("fetch: %v, %d requests at the redirect's target", err, count.Load())
+	}
+}
+
+// One caller who gives up must not spoil the download for the other; when all give up, it
+// ends.
+func TestCacheCancel(t *testing.T) {
+	started, end, ended := make(chan bool), make(chan bool), make(chan bool)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started <- true
+		select {
+		case <-end:
+			w.Write([]byte("data"))
+		case <-r.Context().Done():
+			close(ended)
+		}
+	}))
+	t.Cleanup(srv.Close)
+	img, _ := source(t, []byte("data"))
+	img.Source.URL = srv.URL
+	c := newCache(t, CacheOptions{})
+
+	first, cancel := context.WithCancel(t.Context())
+	errs := make(chan error, 2)
+	go func() { _, err := c.Fetch(first, img); errs <- err }()
+	<-started
+	go func() { _, err := c.Fetch(t.Context(), img); errs <- err }()
+	for waiting := 0; waiting < 2; time.Sleep(time.Millisecond) {
+		c.mu.Lock()
+		for _, f := range c.flights {
+			waiting = f.waiters
+		}
+		c.mu.Unlock()
+	}
+	cancel()
+	if err := <-errs; !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled fetch: %v", err)
+	}
+	end <- true
+	if err := <-errs; err != nil {
+		t.Errorf("the other fetch: %v", err)
+	}
+
+	img.SHA512 = strings.Repeat("0", 128)
+	second, cancel := context.WithCancel(t.Context())
+	go func() { _, err := c.Fetch(second, img); errs <- err }()
+	<-started
+	cancel()
+	<-errs
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the download goes on though nobody waits")
+	}
+}
+
+func TestCacheClean(t *testing.T) {
+	dir := t.TempDir()
+	err := os.WriteFile(filepath.Join(dir, "part-of-a-dead-process"), nil, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCache(t, CacheOptions{Dir: dir})
+	used, _ := source(t, []byte("used"))
+	old, _ := source(t, []byte("old"))
+	young, _ := source(t, []byte("young"))
+	paths := map[*work.Image]string{}
+	for _, img := range []*work.Image{used, old, young} {
+		p, err := c.Fetch(t.Context(), img)
+		if err != nil {
+			t.Fatal(err)
+		}
+		paths[img] = p
+	}
+	past := time.Now().Add(-48 * time.Hour)
+	for _, img := range []*work.Image{used, old} {
+		err := os.Chtimes(paths[img], past, past)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	removed, err := c.Clean(t.Context(), map[string]bool{filepath.Base(paths[used]): true}, 24*time.Hour)
+	if err != nil || len(removed) != 1 || removed[0] != filepath.Base(paths[old]) {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	if left := files(t, dir); len(left) != 2 {
+		t.Errorf("left: %v", left)
+	}
+}

@@ -1,0 +1,231 @@
+package libvirt
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The tests that need a libvirtd get one of their own, in network, mount, process and
+// host name namespaces of their own: the test binary runs itself again in there. Nothing
+// of the machine's own libvirt and network is touched, and all daemons and guests end with
+// the first process of the process namespace.
+
+const insideVar = "KILONOVA_TEST_LIBVIRT_INSIDE"
+
+// whyNot says why the driver cannot be tested here, if so.
+var whyNot string
+
+// daemon is the libvirtd under test.
+var daemon struct {
+	dir string
+	cmd *exec.Cmd
+}
+
+func TestMain(m *testing.M) {
+	if os.Getenv(insideVar) != "" {
+		err := startDaemons()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "start libvirtd:", err)
+			os.Exit(1)
+		}
+		code := m.Run()
+		os.RemoveAll(daemon.dir)
+		os.Exit(code)
+	}
+	whyNot = cannotRun()
+	if whyNot != "" {
+		os.Exit(m.Run())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	// The shell is process 1, and buries the guests' processes.
+	args := []string{"--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
+		"--", "sh", "-c", `"$@"; exit $?`, "sh", self}
+	cmd := exec.Command("unshare", append(args, os.Args[1:]...)...)
+	cmd.Env = append(os.Environ(), insideVar+"=1")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		os.Exit(exit.ExitCode())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func cannotRun() string {
+	if os.Getuid() != 0 {
+		return "not root"
+	}
+	for _, bin := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "unshare", "prlimit", "ip"} {
+		_, err := exec.LookPath(bin)
+		if err != nil {
+			return bin + " is not installed"
+		}
+	}
+	err := exec.Command("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "true").Run()
+	if err != nil {
+		return "namespaces cannot be made: " + err.Error()
+	}
+	return ""
+}
+
+// startDaemons makes the namespaces a host: state directories of their own over the usual
+// ones, the loopback device, and the daemons with their stock configuration.
+func startDaemons() error {
+	dir, err := os.MkdirTemp("", "kilonova-libvirt-")
+	if err != nil {
+		return err
+	}
+	daemon.dir = dir
+	err = os.Chmod(dir, 0o711)
+	if err != nil {
+		return err
+	}
+	mounts := map[string]string{
+		"run": "/run/libvirt", "lib": "/var/lib/libvirt", "cache": "/var/cache/libvirt", "log": "/var/log/libvirt", "etc": "/etc/libvirt",
+	}
+	for name, over := range mounts {
+		own := filepath.Join(dir, name)
+		err := os.MkdirAll(over, 0o755)
+		if err != nil {
+			return err
+		}
+		if name == "etc" {
+			out, err := exec.Command("cp", "-a", over, own).CombinedOutput()
+			if err != nil {
+				return fmt.Errorf("copy %s: %w: %s", over, err, out)
+			}
+			err = appendTo(filepath.Join(own, "qemu.conf"), "\ncgroup_controllers = []\nnamespaces = []\n")
+			if err != nil {
+				return err
+			}
+			// The default network would only take time.
+			os.RemoveAll(filepath.Join(own, "qemu", "networks", "autostart"))
+		} else {
+			err := os.Mkdir(own, 0o755)
+			if err != nil {
+				return err
+			}
+		}
+		err = syscall.Mount(own, over, "", syscall.MS_BIND, "")
+		if err != nil {
+			return fmt.Errorf("mount over %s: %w", over, err)
+		}
+	}
+	// /sys must show the devices of this network namespace.
+	err = syscall.Mount("sysfs", "/sys", "sysfs", 0, "")
+	if err != nil {
+		return fmt.Errorf("mount /sys: %w", err)
+	}
+	err = syscall.Sethostname([]byte("kn-test"))
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command("ip", "link", "set", "lo", "up").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("ip link: %w: %s", err, out)
+	}
+	_, err = launch("virtlogd", "/run/libvirt/virtlogd-sock")
+	if err != nil {
+		return err
+	}
+	daemon.cmd, err = launch("libvirtd", "/run/libvirt/libvirt-sock")
+	return err
+}
+
+func appendTo(path, text string) error {
+	f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(text)
+	return err
+}
+
+// launch starts a daemon in the foreground and waits for its socket.
+func launch(name, socket string) (*exec.Cmd, error) {
+	os.Remove(socket)
+	cmd := exec.Command(name, "--pid-file", filepath.Join(daemon.dir, name+".pid"))
+	log, err := os.OpenFile(filepath.Join(daemon.dir, name+".log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	err = cmd.Start()
+	if err != nil {
+		return nil, err
+	}
+	for range 200 {
+		_, err := os.Stat(socket)
+		if err == nil {
+			return cmd, nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	text, _ := os.ReadFile(log.Name())
+	return nil, fmt.Errorf("%s does not start:\n%s", name, text)
+}
+
+// needDaemon skips a test where there is no libvirtd to test with.
+func needDaemon(t testing.TB) {
+	t.Helper()
+	if whyNot != "" {
+		t.Skip("no libvirt driver here: ", whyNot)
+	}
+	if testing.Short() {
+		t.Skip("boots guests")
+	}
+}
+
+// testImage gives the path of the test guest's image, building it if need be.
+func testImage(t testing.TB) string {
+	t.Helper()
+	path := os.Getenv("KILONOVA_TEST_IMAGE")
+	if path != "" {
+		return path
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := filepath.Join(root, "scripts", "build-testvm.sh")
+	_, err = os.Stat(script)
+	if err != nil {
+		t.Skip("no test image: set KILONOVA_TEST_IMAGE")
+	}
+	path = filepath.Join(root, ".cache", "testvm.qcow2")
+	err = os.MkdirAll(filepath.Dir(path), 0o755)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(script, path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("build test image: %v\n%s", err, out)
+	}
+	return path
+}
+
+// forwarding reads whether the namespace forwards packets.
+func forwarding(t testing.TB) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(text)) == "1"
+}
