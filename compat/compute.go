@@ -509,3 +509,20 @@ func (e *endpoint) authorize(r *Request) error {
 
 // AnyCaller in the table of operations lets everybody in who has a valid token.
 const AnyCaller = "@"
+
+// Mounted serves the API below a path, such as /compute: its links name that path.
+func (c *Compute) Mounted(path string) http.Handler {
+	inner := *c
+	inner.base.Mount = path
+	inner.dispatch = inner.auth(http.HandlerFunc(inner.route))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := *r.URL
+		u.Path, u.RawPath = strings.TrimPrefix(u.Path, path), strings.TrimPrefix(u.RawPath, path)
+		if u.Path == "" {
+			u.Path = "/"
+		}
+		below := *r
+		below.URL = &u
+		inner.ServeHTTP(w, &below)
+	})
+}

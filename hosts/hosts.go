@@ -252,3 +252,31 @@ func (s *Service) Built(ctx context.Context, tx *schema.Tx, host string, ok bool
 	}
 	return nil
 }
+
+const disable = `UPDATE hosts SET disabled = ?, disabled_reason = ?, updated_at = ? WHERE name = ?`
+
+// Disable keeps new servers off a host, or lets them on it again.
+func (s *Service) Disable(ctx context.Context, name string, off bool, reason string) error {
+	ok, err := schema.Changed(s.db.ExecContext(ctx, disable, off, reason, s.clock.Now(), name))
+	if err != nil {
+		return fmt.Errorf("disable host %s: %w", name, err)
+	}
+	if !ok {
+		return fmt.Errorf("there is no host %s", name)
+	}
+	s.Forget()
+	return nil
+}
+
+// Remove deletes the row of a host that holds no server.
+func (s *Service) Remove(ctx context.Context, name string) error {
+	ok, err := schema.Changed(s.db.ExecContext(ctx, `DELETE FROM hosts WHERE name = ? AND servers = 0`, name))
+	if err != nil {
+		return fmt.Errorf("remove host %s: %w", name, err)
+	}
+	if !ok {
+		return fmt.Errorf("there is no host %s, or it still holds servers", name)
+	}
+	s.Forget()
+	return nil
+}

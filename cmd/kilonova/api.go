@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/spf13/cobra"
+
+	"kilonova/computed"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+func apiCommand() *cobra.Command {
+	var f upFlags
+	var bell string
+	cmd := &cobra.Command{
+		Use: "api", Short: "Run the HTTP services; as many as you like on one database", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return api(c.Context(), &f, bell) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of images and keys, shared by all API processes")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:8774", "address of the APIs")
+	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address")
+	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
+	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
+	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
+	fl.StringVar(&bell, "doorbell", "", "UDP address at which hosts ring when work is done (none if empty: a short poll finds it)")
+	return cmd
+}
+
+func api(ctx context.Context, f *upFlags, bellAddress string) error {
+	dir, err := stateDir(f.stateDir)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer l.Close()
+	db, err := openDB(ctx, f.db, dir)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	bells := work.NewBells()
+	ringer := &hostBell{}
+	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, Listen: l.Addr().String(), PublicURL: f.publicURL,
+		Outbound: f.outbound, PolicyFile: f.policy, Bell: ringer, Bells: bells})
+	if err != nil {
+		return err
+	}
+	ringer.to = work.NewUDPBell(c.hosts.Doorbell)
+	if bellAddress != "" {
+		err = relay(ctx, bellAddress, bells, work.API)
+		if err != nil {
+			return err
+		}
+	}
+	return runAll(ctx, l, c, nil, dir, f.publicURL)
+}
+
+// hostBell rings hosts on other machines; it exists before the hosts are known.
+type hostBell struct{ to work.Bell }
+
+func (b *hostBell) Ring(name string) {
+	if b.to != nil {
+		b.to.Ring(name)
+	}
+}
+
+// relay turns datagrams into rings for a listener in this process.
+func relay(ctx context.Context, address string, bells *work.Bells, name string) error {
+	rung, at, err := work.ListenUDP(ctx, address)
+	if err != nil {
+		return err
+	}
+	slog.Info("doorbell", "address", at.String())
+	go func() {
+		for range rung {
+			bells.Ring(name)
+		}
+	}()
+	return nil
+}
+
+func computedCommand() *cobra.Command {
+	var f upFlags
+	var host, bell, apiBell string
+	cmd := &cobra.Command{
+		Use: "computed", Short: "Run the daemon of this hypervisor host", Args: cobra.NoArgs,
+		Long: "Run the daemon of this hypervisor host. On MariaDB give it the database account that\n" +
+			"`kilonova host add` made for it: it needs no other.",
+		RunE: func(c *cobra.Command, _ []string) error { return compute(c.Context(), &f, host, bell, apiBell) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of disks and the image cache")
+	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address, with the host's own account")
+	fl.StringVar(&host, "host", hostName(), "name of this host")
+	fl.StringVar(&bell, "doorbell", "", "UDP address at which the API rings when there is work (none if empty)")
+	fl.StringVar(&apiBell, "api-doorbell", "", "UDP address at which to ring when work is done (none if empty)")
+	f.driver.add(fl)
+	return cmd
+}
+
+func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error {
+	dir, err := stateDir(f.stateDir)
+	if err != nil {
+		return err
+	}
+	if f.db == "" {
+		return fmt.Errorf("which database? give --db or KILONOVA_DB")
+	}
+	db, err := schema.Open(ctx, f.db)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	world, err := f.driver.world(dir)
+	if err != nil {
+		return err
+	}
+	drv, err := f.driver.open(ctx, dir, host, world)
+	if err != nil {
+		return err
+	}
+	defer drv.Close()
+	cfg := computed.Config{DB: db, Driver: drv, Host: host, Log: slog.Default(),
+		Bell: work.NewUDPBell(func(string) string { return apiBell })}
+	if bell != "" {
+		rung, at, err := work.ListenUDP(ctx, bell)
+		if err != nil {
+			return err
+		}
+		cfg.Wake, cfg.Doorbell = rung, at.String()
+	}
+	a, err := computed.New(cfg)
+	if err != nil {
+		return err
+	}
+	go func() {
+		select {
+		case <-a.Ready():
+			fmt.Printf("kilonova: computed ready %s\n", host)
+		case <-ctx.Done():
+		}
+	}()
+	return a.Run(ctx)
+}

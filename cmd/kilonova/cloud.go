@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"kilonova/compat"
+	"kilonova/extensions"
+	"kilonova/flavors"
+	"kilonova/hosts"
+	"kilonova/identity"
+	"kilonova/images"
+	"kilonova/keypairs"
+	"kilonova/networks"
+	"kilonova/quotas"
+	"kilonova/schema"
+	"kilonova/servers"
+	"kilonova/work"
+)
+
+// cloudConfig is what the HTTP services need.
+type cloudConfig struct {
+	StateDir   string
+	Listen     string
+	PublicURL  string // "" follows each request
+	Outbound   string // "" or "nat"
+	PolicyFile string
+	Bell       work.Bell
+	Bells      *work.Bells
+}
+
+// cloud is the HTTP services and what runs beside them.
+type cloud struct {
+	cfg      cloudConfig
+	db       *schema.DB
+	identity *identity.Service
+	images   *images.Service
+	networks *networks.Service
+	flavors  *flavors.Service
+	quotas   *quotas.Service
+	hosts    *hosts.Service
+	servers  *servers.Service
+	password string
+	handler  http.Handler
+}
+
+// The paths at which one listener carries all services.
+const (
+	identityPath = "/identity"
+	imagePath    = "/image"
+	networkPath  = "/networking"
+	computePath  = "/compute"
+)
+
+// catalog lists the services that clients find.
+func catalog() []identity.CatalogService {
+	return []identity.CatalogService{
+		{Type: "identity", Name: "keystone", Path: identityPath},
+		{Type: "compute", Name: "nova", Path: computePath + "/v2.1"},
+		{Type: "image", Name: "glance", Path: imagePath},
+		{Type: "network", Name: "neutron", Path: networkPath},
+	}
+}
+
+// newCloud opens nothing but what the state folder and the database hold, and makes what
+// is missing at a first start: keys, the administrator, flavors, the network.
+func newCloud(ctx context.Context, db *schema.DB, cfg cloudConfig) (*cloud, error) {
+	c := &cloud{cfg: cfg, db: db}
+	for _, step := range []func(context.Context) error{c.openIdentity, c.openServices, c.bootstrap, c.route} {
+		err := step(ctx)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func (c *cloud) openIdentity(ctx context.Context) error {
+	password, err := secretFile(filepath.Join(c.cfg.StateDir, "admin-password"))
+	if err != nil {
+		return err
+	}
+	c.password = password
+	c.identity, err = identity.New(ctx, identity.Config{
+		DB: c.db, KeyDir: filepath.Join(c.cfg.StateDir, "jws-keys"), PublicURL: c.cfg.PublicURL, MountPath: identityPath,
+	})
+	if err != nil {
+		return err
+	}
+	if c.cfg.PolicyFile != "" {
+		return c.identity.LoadPolicy(c.cfg.PolicyFile)
+	}
+	return nil
+}
+
+func (c *cloud) base(mount string) compat.Base {
+	return compat.Base{Public: c.cfg.PublicURL, Mount: mount}
+}
+
+func (c *cloud) openServices(ctx context.Context) error {
+	var err error
+	c.images, err = images.New(images.Config{
+		DB: c.db, Dir: filepath.Join(c.cfg.StateDir, "images"), Base: c.base(imagePath), Auth: c.identity.Authenticate,
+		Tickets: c.identity, InternalURL: internalURL(c.cfg.Listen) + imagePath,
+	})
+	if err != nil {
+		return err
+	}
+	c.networks, err = networks.New(networks.Config{
+		DB: c.db, Base: c.base(networkPath), Auth: c.identity.Authenticate, Outbound: c.cfg.Outbound,
+		ProjectExists: c.identity.ProjectExists,
+	})
+	if err != nil {
+		return err
+	}
+	c.flavors = flavors.New(c.db, nil)
+	c.quotas = quotas.New(c.db, nil)
+	c.hosts = hosts.New(c.db, nil)
+	return nil
+}
+
+func (c *cloud) bootstrap(ctx context.Context) error {
+	err := c.identity.Bootstrap(ctx, identity.Bootstrap{AdminPassword: c.password, Region: "RegionOne", Services: catalog()})
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.flavors.Seed(ctx), c.networks.Bootstrap(ctx))
+}
+
+func (c *cloud) route(context.Context) error {
+	compute := compat.NewCompute(c.base(""), c.identity.Policy(), c.identity.Authenticate)
+	keys := keypairs.New(c.db, nil, c.quotas)
+	c.servers = servers.New(servers.Config{
+		DB: c.db, Bell: c.cfg.Bell, Flavors: c.flavors, Keypairs: keys, Images: c.images, Networks: c.networks,
+		Quotas: c.quotas, Hosts: c.hosts, Names: c.identity,
+	})
+	c.flavors.Register(compute)
+	keys.Register(compute)
+	c.quotas.Register(compute)
+	extensions.Register(compute)
+	c.images.RegisterCompute(compute)
+	c.networks.RegisterCompute(compute)
+	c.hosts.Register(compute)
+	c.servers.Register(compute)
+	err := compute.Build()
+	if err != nil {
+		return fmt.Errorf("compute API: %w", err)
+	}
+	mux := http.NewServeMux()
+	for path, h := range map[string]http.Handler{identityPath: c.identity.Handler(), imagePath: c.images.Handler(), networkPath: c.networks.Handler()} {
+		mux.Handle(path+"/", mounted(path, h))
+		mux.Handle(path, mounted(path, h))
+	}
+	mounted := compute.Mounted(computePath)
+	mux.Handle(computePath+"/", mounted)
+	mux.Handle(computePath, mounted)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", c.ready)
+	mux.Handle("/", compute)
+	c.handler = compat.Front(plain(mux, compute))
+	return nil
+}
+
+// plain keeps the mux from redirecting paths that are not clean: they are none of ours.
+func plain(mux *http.ServeMux, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") || strings.Contains(r.URL.RawPath, "%2F") {
+			if !strings.HasPrefix(r.URL.Path, identityPath) && !strings.HasPrefix(r.URL.Path, imagePath) && !strings.HasPrefix(r.URL.Path, networkPath) && !strings.HasPrefix(r.URL.Path, computePath) {
+				rest.ServeHTTP(w, r)
+				return
+			}
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+func mounted(path string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := *r.URL
+		u.Path = strings.TrimPrefix(u.Path, path)
+		u.RawPath = strings.TrimPrefix(u.RawPath, path)
+		if u.Path == "" {
+			u.Path = "/"
+		}
+		inner := new(http.Request)
+		*inner = *r
+		inner.URL = &u
+		h.ServeHTTP(w, inner)
+	})
+}
+
+func (c *cloud) ready(w http.ResponseWriter, r *http.Request) {
+	err := c.db.PingContext(r.Context())
+	if err != nil {
+		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+// internalURL is where compute hosts on this machine reach the listener.
+func internalURL(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "http://" + listen
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return "http://" + net.JoinHostPort(host, port)
+}
+
+// run does what belongs beside the HTTP services until ctx ends.
+func (c *cloud) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, f := range []func(context.Context){
+		c.identity.Run, c.images.Run, c.servers.Keep,
+		func(ctx context.Context) { c.servers.Finish(ctx, c.cfg.Bells.Listen(work.API)) },
+	} {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			f(ctx)
+		}()
+	}
+	wg.Wait()
+}
+
+// serve answers on the listener until ctx ends, and then lets requests finish.
+func serve(ctx context.Context, l net.Listener, h http.Handler) error {
+	const grace, header, idle = 10 * time.Second, 15 * time.Second, 2 * time.Minute
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: header, IdleTimeout: idle, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug)}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(l) }()
+	select {
+	case err := <-done:
+		return fmt.Errorf("serve: %w", err)
+	case <-ctx.Done():
+	}
+	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	return srv.Shutdown(end)
+}
+
+func migrate(ctx context.Context, db *schema.DB) error {
+	err := db.Migrate(ctx)
+	if err != nil || db.Dialect != schema.MySQL {
+		return err
+	}
+	return db.RefreshHostViews(ctx)
+}

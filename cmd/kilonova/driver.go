@@ -1,0 +1,58 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"kilonova/computed"
+	"kilonova/computed/libvirt"
+	"kilonova/computed/sim"
+	"kilonova/metadata"
+)
+
+// The drivers.
+const (
+	driverAuto    = "auto"
+	driverLibvirt = "libvirt"
+	driverSim     = "sim"
+)
+
+// driverFlags choose the hypervisor.
+type driverFlags struct {
+	kind, uri, virtType string
+	latency             time.Duration
+}
+
+func (f *driverFlags) add(fl *pflag.FlagSet) {
+	fl.StringVar(&f.kind, "driver", driverAuto, "auto (libvirt), libvirt or sim")
+	fl.StringVar(&f.uri, "libvirt-uri", "", "libvirt's address (qemu:///system if empty)")
+	fl.StringVar(&f.virtType, "virt-type", "auto", "auto (KVM where it is proven to work), kvm or qemu")
+	fl.DurationVar(&f.latency, "sim-latency", 0, "how long the simulator takes for each step")
+}
+
+// world is what the simulator's hosts share, so that a restarted host finds its guests.
+func (f *driverFlags) world(dir string) (*sim.World, error) {
+	if f.kind != driverSim {
+		return nil, nil
+	}
+	return sim.Open(filepath.Join(dir, "sim.json"))
+}
+
+// open connects to the hypervisor.
+func (f *driverFlags) open(_ context.Context, dir, host string, w *sim.World) (computed.Driver, error) {
+	switch f.kind {
+	case driverSim:
+		return sim.New(sim.Options{Hostname: host, World: w, Latency: f.latency}), nil
+	case driverAuto, driverLibvirt:
+		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: dir, VirtType: f.virtType, ConfigDrive: metadata.Files})
+		if err != nil {
+			return nil, fmt.Errorf("%w (kilonova doctor says more; --driver sim needs no hypervisor)", err)
+		}
+		return d, nil
+	}
+	return nil, fmt.Errorf("--driver %q: auto, libvirt and sim are known", f.kind)
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"kilonova/hosts"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+func hostCommand() *cobra.Command {
+	var dsn string
+	cmd := &cobra.Command{Use: "host", Short: "Add, list, drain and remove compute hosts"}
+	cmd.PersistentFlags().StringVar(&dsn, "db", envOr("KILONOVA_DB", ""), "database address, with an account that may make others")
+	with := func(f func(c *cobra.Command, db *schema.DB, host string) error) func(*cobra.Command, []string) error {
+		return func(c *cobra.Command, args []string) error {
+			if dsn == "" {
+				return fmt.Errorf("which database? give --db or KILONOVA_DB")
+			}
+			db, err := schema.Open(c.Context(), dsn)
+			if err != nil {
+				return err
+			}
+			defer db.Close()
+			host := ""
+			if len(args) > 0 {
+				host = args[0]
+			}
+			return f(c, db, host)
+		}
+	}
+	var from string
+	add := &cobra.Command{Use: "add HOST", Short: "Make the host's row and its own database account", Args: cobra.ExactArgs(1),
+		RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
+			err := hosts.New(db, nil).Add(c.Context(), host, work.HostInfo{Hostname: host})
+			if err != nil {
+				return err
+			}
+			cred, err := schema.AddHostAccount(c.Context(), db, host, from)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "# The database address of computed on %s; keep it secret.\nKILONOVA_DB='%s'\n", host, cred.DSN())
+			return nil
+		})}
+	add.Flags().StringVar(&from, "from", "%", "address pattern from which the host may log in")
+	cmd.AddCommand(add,
+		&cobra.Command{Use: "list", Short: "List the hosts", Args: cobra.NoArgs, RunE: with(func(c *cobra.Command, db *schema.DB, _ string) error {
+			list, err := hosts.New(db, nil).List(c.Context())
+			for _, h := range list {
+				state := "down"
+				if h.Up(schema.Clock(nil).Now()) {
+					state = "up"
+				}
+				if h.Disabled {
+					state += ", drained"
+				}
+				fmt.Fprintf(c.OutOrStdout(), "%-24s %-12s %d servers, %d of %d vCPUs, %d of %d MB\n", h.Name, state, h.Servers, h.VCPUsUsed, h.VCPUs, h.MemoryMBUsed, h.MemoryMB)
+			}
+			return err
+		})},
+		&cobra.Command{Use: "drain HOST", Short: "Give the host no new servers", Args: cobra.ExactArgs(1), RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
+			return hosts.New(db, nil).Disable(c.Context(), host, true, "drained by the operator")
+		})},
+		&cobra.Command{Use: "undrain HOST", Short: "Let the host have new servers again", Args: cobra.ExactArgs(1), RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
+			return hosts.New(db, nil).Disable(c.Context(), host, false, "")
+		})},
+		&cobra.Command{Use: "remove HOST", Short: "Remove an empty host and its database account", Args: cobra.ExactArgs(1), RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
+			err := hosts.New(db, nil).Remove(c.Context(), host)
+			if err != nil {
+				return err
+			}
+			return schema.RemoveHostAccount(c.Context(), db, host)
+		})})
+	return cmd
+}

@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"kilonova/computed"
+	"kilonova/hosts"
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+type upFlags struct {
+	stateDir, listen, db, publicURL, outbound, policy string
+	driver                                            driverFlags
+	simHosts                                          int
+}
+
+func upCommand() *cobra.Command {
+	var f upFlags
+	cmd := &cobra.Command{
+		Use: "up", Short: "Run the whole cloud in one process", Args: cobra.NoArgs,
+		Long: "Run every role in one process: identity, images, networks, the compute API and the\n" +
+			"daemon of this machine's hypervisor. When ready it prints one line with its address and\n" +
+			"has written clouds.yaml and openrc to the state folder.",
+		RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), &f) },
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the database, images, disks and keys")
+	fl.StringVar(&f.listen, "listen", "127.0.0.1:8774", "address of the APIs")
+	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address (an SQLite file in the state folder if empty)")
+	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
+	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what this machine reaches; it turns on forwarding`)
+	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
+	fl.IntVar(&f.simHosts, "sim-hosts", 1, "hosts of the simulator")
+	f.driver.add(fl)
+	return cmd
+}
+
+// up runs the cloud until ctx ends.
+func up(ctx context.Context, f *upFlags) error {
+	if f.outbound != "" && f.outbound != "nat" {
+		return fmt.Errorf("--outbound %q: only nat is known", f.outbound)
+	}
+	dir, err := stateDir(f.stateDir)
+	if err != nil {
+		return err
+	}
+	unlock, err := lockState(dir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	l, err := net.Listen("tcp", f.listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer l.Close()
+	db, err := openDB(ctx, f.db, dir)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	bells := work.NewBells()
+	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, Listen: l.Addr().String(), PublicURL: f.publicURL,
+		Outbound: f.outbound, PolicyFile: f.policy, Bell: bells, Bells: bells})
+	if err != nil {
+		return err
+	}
+	agents, err := localAgents(ctx, f, dir, db, c.hosts, bells)
+	if err != nil {
+		return err
+	}
+	return runAll(ctx, l, c, agents, dir, f.publicURL)
+}
+
+// runAll serves, works and says when everything is ready.
+func runAll(ctx context.Context, l net.Listener, c *cloud, agents []*computed.Agent, dir, publicURL string) error {
+	base := publicURL
+	if base == "" {
+		base = internalURL(l.Addr().String())
+	}
+	err := writeCredentials(dir, base, c.password)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	start := func(name string, run func(context.Context) error) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			err := run(ctx)
+			if err != nil && ctx.Err() == nil {
+				cancel(fmt.Errorf("%s: %w", name, err))
+			}
+		}()
+	}
+	start("cloud", func(ctx context.Context) error { c.run(ctx); return nil })
+	start("http", func(ctx context.Context) error { return serve(ctx, l, c.handler) })
+	for _, a := range agents {
+		start("computed", a.Run)
+	}
+	for _, a := range agents {
+		select {
+		case <-a.Ready():
+		case <-ctx.Done():
+		}
+	}
+	c.hosts.Forget()
+	if ctx.Err() == nil {
+		fmt.Printf("kilonova: ready %s\n", base)
+	}
+	<-ctx.Done()
+	wg.Wait()
+	err = context.Cause(ctx)
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func stateDir(path string) (string, error) {
+	dir, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("state folder: %w", err)
+	}
+	// The hypervisor's account must be able to walk through it to the guests' disks; what
+	// is secret in it is readable by its owner alone.
+	err = os.MkdirAll(dir, 0o711)
+	if err != nil {
+		return "", fmt.Errorf("make the state folder: %w", err)
+	}
+	return dir, nil
+}
+
+// lockState keeps a second cloud off the same state folder.
+func lockState(dir string) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("lock the state folder: %w", err)
+	}
+	// A cloud that was just killed may still be on its way out.
+	for range 50 {
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			return func() { _ = f.Close() }, nil // closing unlocks
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	_ = f.Close() // it is not ours
+	return nil, fmt.Errorf("another kilonova runs on %s", dir)
+}
+
+func openDB(ctx context.Context, dsn, dir string) (*schema.DB, error) {
+	if dsn == "" {
+		dsn = filepath.Join(dir, "kilonova.db")
+	}
+	db, err := schema.Open(ctx, dsn)
+	if err != nil {
+		return nil, err
+	}
+	err = migrate(ctx, db)
+	if err != nil {
+		_ = db.Close() // the first error is the one to tell
+		return nil, err
+	}
+	return db, nil
+}
+
+// localAgents makes the daemons that run inside `up`: one on libvirt, or many on the
+// simulator.
+func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs *hosts.Service, bells *work.Bells) ([]*computed.Agent, error) {
+	n, name := 1, hostName()
+	if f.driver.kind == driverSim {
+		n = f.simHosts
+	}
+	var out []*computed.Agent
+	world, err := f.driver.world(dir)
+	if err != nil {
+		return nil, err
+	}
+	for i := range n {
+		host := name
+		if f.driver.kind == driverSim {
+			host = fmt.Sprintf("sim-%05d", i+1)
+		}
+		drv, err := f.driver.open(ctx, dir, host, world)
+		if err != nil {
+			return nil, err
+		}
+		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(),
+			Register: func(ctx context.Context, info work.HostInfo) error { return hs.Add(ctx, host, info) }})
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "localhost"
+	}
+	return name
+}

@@ -1,0 +1,50 @@
+package servers
+
+import (
+	"context"
+	"fmt"
+
+	"kilonova/hosts"
+	"kilonova/quotas"
+	"kilonova/schema"
+)
+
+// Totals is what the servers of the database add up to.
+type Totals struct {
+	Hosts    map[string]hosts.Need   // claimed, by host
+	Claims   map[string]int          // servers that hold a claim, by host
+	Projects map[string]quotas.Delta // by project
+	Living   []string                // uuids of servers that are not deleted
+}
+
+const selectHolding = `SELECT ` + columns + ` FROM servers WHERE deleted = 0 ORDER BY id`
+
+// Total adds up what servers hold, for comparison with what hosts, quotas and networks have
+// on record. It reads every server: it is for operators and tests.
+func Total(ctx context.Context, q schema.Querier) (*Totals, error) {
+	t := &Totals{Hosts: map[string]hosts.Need{}, Claims: map[string]int{}, Projects: map[string]quotas.Delta{}}
+	var list []Server
+	err := q.SelectContext(ctx, &list, selectHolding)
+	if err != nil {
+		return nil, fmt.Errorf("add servers up: %w", err)
+	}
+	for i := range list {
+		v := &list[i]
+		t.Living = append(t.Living, v.UUID)
+		if v.Claimed && v.Host != nil {
+			sum, held := t.Hosts[*v.Host], v.held()
+			t.Hosts[*v.Host] = hosts.Need{VCPUs: sum.VCPUs + held.VCPUs, MemoryMB: sum.MemoryMB + held.MemoryMB, DiskGB: sum.DiskGB + held.DiskGB}
+			t.Claims[*v.Host]++
+		}
+		sum, d := t.Projects[v.ProjectID], v.quota()
+		t.Projects[v.ProjectID] = quotas.Delta{Instances: sum.Instances + d.Instances, Cores: sum.Cores + d.Cores, RAM: sum.RAM + d.RAM}
+	}
+	return t, nil
+}
+
+// Unsettled counts the servers that something is still being done to.
+func Unsettled(ctx context.Context, q schema.Querier) (int, error) {
+	var n int
+	err := q.GetContext(ctx, &n, `SELECT COUNT(*) FROM servers WHERE deleted = 0 AND (task_state IS NOT NULL OR vm_state = 'building')`)
+	return n, wrap(err, "count unsettled servers")
+}
