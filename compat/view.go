@@ -298,8 +298,14 @@ func appendFloat(dst []byte, p unsafe.Pointer, _ At) []byte {
 
 func appendStringMap(dst []byte, p unsafe.Pointer, _ At) []byte {
 	m := *(*map[string]string)(p)
+	var few [16]string // most maps fit, and need no memory
+	keys := few[:0]
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
 	dst = append(dst, '{')
-	for i, k := range slices.Sorted(maps.Keys(m)) {
+	for i, k := range keys {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
@@ -309,6 +315,14 @@ func appendStringMap(dst []byte, p unsafe.Pointer, _ At) []byte {
 	return append(dst, '}')
 }
 
+// plain are the bytes that stand for themselves in a JSON string.
+var plain = func() (t [256]bool) {
+	for b := ' '; b < utf8.RuneSelf; b++ {
+		t[b] = b != '"' && b != '\\'
+	}
+	return t
+}()
+
 const hexDigits = "0123456789abcdef"
 
 // AppendString writes s as a JSON string; bytes that are no UTF-8 become U+FFFD.
@@ -317,7 +331,7 @@ func AppendString(dst []byte, s string) []byte {
 	start := 0
 	for i := 0; i < len(s); {
 		b := s[i]
-		if b >= ' ' && b != '"' && b != '\\' && b < utf8.RuneSelf {
+		if plain[b] {
 			i++
 			continue
 		}
