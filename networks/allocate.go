@@ -181,7 +181,7 @@ func (s *Service) bindServerPort(ctx context.Context, tx *schema.Tx, nic planned
 	}, nil
 }
 
-const portKeysOfServer = `SELECT id, uuid, project_id, made_for_server FROM ports WHERE device_id = ?`
+const portKeysOfServer = `SELECT id, uuid, project_id, made_for_server FROM ports WHERE device_id = ? AND nic >= 0`
 
 type heldPort struct {
 	Key       int64  `db:"id"`
@@ -247,7 +247,7 @@ func (s *Service) updatePorts(ctx context.Context, q schema.Querier, serverID, s
 }
 
 const unbindPorts = `
-UPDATE ports SET device_id = '', device_owner = '', host = '', nic = 0, nic_tag = '', profile = '{}', status = 'DOWN',
+UPDATE ports SET device_id = '', device_owner = '', host = '', nic = -1, nic_tag = '', profile = '{}', status = 'DOWN',
   revision = revision + 1, updated_at = ?
 WHERE id IN (?)`
 
@@ -326,7 +326,7 @@ func (s *Service) ServerIDsByAddress(ctx context.Context, project, pattern strin
 	query := `
 SELECT p.device_id, a.address
 FROM port_addresses a JOIN ports p ON p.id = a.port_id
-WHERE a.version = ? AND p.device_id <> ''`
+WHERE a.version = ? AND p.device_id <> '' AND p.nic >= 0`
 	args := []any{version}
 	if project != "" {
 		query += ` AND p.project_id = ?`

@@ -105,8 +105,6 @@ func (s *Service) defaultGroup(ctx context.Context, project string) (SecurityGro
 	}
 }
 
-const countUsage = `UPDATE network_usage SET used = used + ? WHERE project_id = ? AND resource = ?`
-
 // makeDefaultGroup stores the group that a project cannot be without, so whatever its
 // quota is; it counts all the same.
 func (s *Service) makeDefaultGroup(ctx context.Context, tx *schema.Tx, project string) error {
@@ -127,17 +125,11 @@ func (s *Service) makeDefaultGroup(ctx context.Context, tx *schema.Tx, project s
 			return err
 		}
 	}
-	for resource, n := range map[string]int{resSecurityGroup: 1, resSecurityRule: len(rules)} {
-		_, err = tx.ExecContext(ctx, makeUsage, project, resource)
-		if err != nil && !schema.Duplicate(err) {
-			return fmt.Errorf("count %s: %w", resource, err)
-		}
-		_, err = tx.ExecContext(ctx, countUsage, n, project, resource)
-		if err != nil {
-			return fmt.Errorf("count %s: %w", resource, err)
-		}
+	err = countAnyway(ctx, tx, project, resSecurityGroup, 1)
+	if err != nil {
+		return err
 	}
-	return nil
+	return countAnyway(ctx, tx, project, resSecurityRule, len(rules))
 }
 
 const insertGroup = `
@@ -248,7 +240,7 @@ func (s *Service) serverGroup(ctx context.Context, q schema.Querier, project, na
 	return groups[0], nil
 }
 
-const portSecurityOff = `SELECT COUNT(*) FROM ports WHERE device_id = ? AND port_security_enabled = 0`
+const portSecurityOff = `SELECT COUNT(*) FROM ports WHERE device_id = ? AND nic >= 0 AND port_security_enabled = 0`
 
 // AddSecurityGroup puts all ports of a server into a group of its project. Faults: 404 when
 // there is no such group or the server has no port, 400 when a port has its security off,

@@ -46,6 +46,9 @@ const (
 	statusDown   = "DOWN"
 )
 
+// noNIC is the place of a port that no server has, whatever its device_id says.
+const noNIC = -1
+
 // portRow is a row of ports with its network's id and owner.
 type portRow struct {
 	Key          int64         `db:"id"`
@@ -179,7 +182,7 @@ SELECT p.id, p.uuid, p.device_id, p.mac_address, p.status, p.nic, p.nic_tag, p.m
 FROM ports p JOIN networks n ON n.id = p.network_id
   LEFT JOIN port_addresses a ON a.port_id = p.id
   LEFT JOIN subnets s ON s.id = a.subnet_id
-WHERE p.device_id IN (?)
+WHERE p.device_id IN (?) AND p.nic >= 0
 ORDER BY p.device_id, p.nic, p.id, a.place`
 
 // portsByServer reads ports with their addresses, in the order of each server's interfaces.
@@ -252,7 +255,7 @@ func (s *Service) OfServers(ctx context.Context, q schema.Querier, ids []string)
 const groupsOfServers = `
 SELECT p.id AS port_id, p.device_id, g.id, g.uuid, g.name
 FROM ports p JOIN port_security_groups m ON m.port_id = p.id JOIN security_groups g ON g.id = m.group_id
-WHERE p.device_id IN (?)
+WHERE p.device_id IN (?) AND p.nic >= 0
 ORDER BY p.device_id, p.nic, p.id, g.id`
 
 type memberRow struct {

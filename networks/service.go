@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"kilonova/compat"
 	"kilonova/schema"
 )
 
@@ -18,7 +19,7 @@ import (
 type Config struct {
 	DB    *schema.DB
 	Clock schema.Clock
-	Base  Base
+	Base  compat.Base
 	// Auth is the token check; it puts the Caller into the context.
 	Auth func(http.Handler) http.Handler
 	// Outbound is "" (guests reach each other and the host) or "nat".
@@ -36,9 +37,6 @@ type Config struct {
 	// ProjectExists tells whether a project may be given quotas; nil accepts all.
 	ProjectExists func(ctx context.Context, id string) (bool, error)
 }
-
-// Base says where the service is reached from outside; compat.Base is one.
-type Base interface{ URL(r *http.Request) string }
 
 // Service is the network service. All its methods may be called at once.
 type Service struct {
@@ -139,7 +137,15 @@ func (s *Service) Bootstrap(ctx context.Context) error {
 			DNS: s.cfg.PrivateDNS,
 		}
 		sub.Pools = defaultPools(s.private, s.private.Addr().Next())
-		return s.insertSubnet(ctx, tx, net, sub)
+		err = s.insertSubnet(ctx, tx, net, sub)
+		if err != nil {
+			return err
+		}
+		err = countAnyway(ctx, tx, s.cfg.Owner, resNetwork, 1)
+		if err != nil {
+			return err
+		}
+		return countAnyway(ctx, tx, s.cfg.Owner, resSubnet, 1)
 	})
 	if schema.Duplicate(err) {
 		return nil // another process was first

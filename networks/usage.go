@@ -66,6 +66,22 @@ func (s *Service) takeQuota(ctx context.Context, tx *schema.Tx, project, resourc
 	return &compat.Fault{Code: 409, Type: "OverQuota", Message: fmt.Sprintf("Quota exceeded for resources: ['%s'].", resource)}
 }
 
+const countUsage = `UPDATE network_usage SET used = used + ? WHERE project_id = ? AND resource = ?`
+
+// countAnyway counts n more of a resource whatever its limit: for what a project cannot be
+// without.
+func countAnyway(ctx context.Context, tx *schema.Tx, project, resource string, n int) error {
+	_, err := tx.ExecContext(ctx, makeUsage, project, resource)
+	if err != nil && !schema.Duplicate(err) {
+		return fmt.Errorf("count %s: %w", resource, err)
+	}
+	_, err = tx.ExecContext(ctx, countUsage, n, project, resource)
+	if err != nil {
+		return fmt.Errorf("count %s: %w", resource, err)
+	}
+	return nil
+}
+
 const giveUsage = `UPDATE network_usage SET used = used - ? WHERE project_id = ? AND resource = ? AND used >= ?`
 
 // giveQuota counts n less of a resource.

@@ -58,7 +58,9 @@ CREATE TABLE ports (
   status VARCHAR(16) NOT NULL,                 -- ACTIVE, DOWN, BUILD
   device_id {{key}} NOT NULL,                  -- the server's uuid, '' while unused
   device_owner {{key}} NOT NULL,
-  nic INTEGER NOT NULL DEFAULT 0,              -- its place among the device's ports
+  -- Its place among the server's ports; -1 unless a server has it. Clients may write device_id
+  -- as they like, also somebody else's, but not this.
+  nic INTEGER NOT NULL DEFAULT -1,
   nic_tag {{key}} NOT NULL DEFAULT '',         -- the device tag that the server's user gave
   made_for_server {{bool}} NOT NULL DEFAULT 0, -- goes away with the server
   host {{key}} NOT NULL DEFAULT '',
@@ -126,8 +128,8 @@ CREATE TABLE security_group_rules (
   revision BIGINT NOT NULL DEFAULT 1,
   created_at BIGINT NOT NULL,
   updated_at BIGINT NOT NULL,
-  CONSTRAINT security_group_rules_group_fk FOREIGN KEY (group_id) REFERENCES security_groups (id) ON DELETE CASCADE,
-  CONSTRAINT security_group_rules_remote_fk FOREIGN KEY (remote_group_id) REFERENCES security_groups (id) ON DELETE CASCADE
+  CONSTRAINT security_group_rules_group_fk FOREIGN KEY (group_id) REFERENCES security_groups (id),
+  CONSTRAINT security_group_rules_remote_fk FOREIGN KEY (remote_group_id) REFERENCES security_groups (id)
 ) {{table}};
 CREATE UNIQUE INDEX security_group_rules_uuid ON security_group_rules (uuid);
 CREATE UNIQUE INDEX security_group_rules_meaning ON security_group_rules (group_id, meaning);

@@ -1,0 +1,476 @@
+package networks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"kilonova/compat"
+	"kilonova/schema"
+)
+
+func (s *Service) portKind() *kind {
+	k := &kind{
+		single: "port", plural: "ports", path: "ports", tagged: true,
+		from: "ports p JOIN networks n ON n.id = p.network_id", columns: portColumns, alias: "p",
+		attrs: append(standard("p"), []attribute{
+			{name: "name", column: "p.name", post: members, put: members},
+			{name: "network_id", column: "n.uuid", form: idRef, post: members, required: true},
+			{name: "mac_address", column: "p.mac_address", post: members, put: admins},
+			{name: "admin_state_up", column: "p.admin_state_up", form: boolean, post: members, put: members},
+			{name: "status", column: "p.status"},
+			{name: "device_id", column: "p.device_id", form: textNull, post: members, put: members},
+			{name: "device_owner", column: "p.device_owner", form: textNull, post: members, put: members},
+			{name: "fixed_ips", form: list, post: members, put: members},
+			{name: "security_groups", form: list, post: members, put: members},
+			{name: "port_security_enabled", column: "p.port_security_enabled", form: boolean, post: members, put: members},
+			{name: "allowed_address_pairs", form: list, post: members, put: members},
+			{name: "extra_dhcp_opts", form: list, post: members, put: members},
+			{name: "binding:vnic_type", column: "p.vnic_type", form: textNull, post: members, put: members},
+			{name: "binding:host_id", column: "p.host", form: textNull, post: admins, put: admins, hidden: true},
+			{name: "binding:profile", form: object, post: admins, put: admins, hidden: true},
+			{name: "binding:vif_type", hidden: true}, {name: "binding:vif_details", hidden: true},
+		}...),
+		missing: portNotFound,
+		insert:  s.createPort, change: s.changePort, delete: s.removePort,
+	}
+	k.beforeWrite = func(r *request, v values) error {
+		_, err := s.defaultGroup(r.Context(), v.text("project_id", ""))
+		return err
+	}
+	k.read = readPorts
+	return k
+}
+
+func portNotFound(id string) *compat.Fault {
+	return fault(404, "PortNotFound", "Port %s could not be found.", id)
+}
+
+const groupsOfPorts = `
+SELECT m.port_id, '' AS device_id, g.id, g.uuid, g.name
+FROM port_security_groups m JOIN security_groups g ON g.id = m.group_id
+WHERE m.port_id IN (?)
+ORDER BY m.port_id, g.id`
+
+func readPorts(ctx context.Context, q schema.Querier, query string, args []any) ([]record, error) {
+	var ports []*portRow
+	err := q.SelectContext(ctx, &ports, query, args...)
+	if err != nil || len(ports) == 0 {
+		return nil, err
+	}
+	keys := make([]int64, 0, len(ports))
+	for _, p := range ports {
+		keys = append(keys, p.Key)
+	}
+	fixed, err := addressesOf(ctx, q, keys)
+	if err != nil {
+		return nil, err
+	}
+	members, err := selectIn[memberRow](ctx, q, groupsOfPorts, nil, keys)
+	if err != nil {
+		return nil, fmt.Errorf("read security groups: %w", err)
+	}
+	groups := map[int64][]SecurityGroup{}
+	for _, m := range members {
+		groups[m.PortKey] = append(groups[m.PortKey], SecurityGroup{ID: m.ID, Name: m.Name, key: m.Key})
+	}
+	for _, p := range ports {
+		p.fixed, p.groups = fixed[p.Key], groups[p.Key]
+	}
+	return recordsOf(ports), nil
+}
+
+func (p *portRow) about() about {
+	return about{key: p.Key, id: p.ID, project: p.ProjectID, landlord: p.NetworkOwner}
+}
+
+func (p *portRow) view() map[string]any {
+	fixed := make([]map[string]string, 0, len(p.fixed))
+	for _, ip := range p.fixed {
+		fixed = append(fixed, map[string]string{"subnet_id": ip.SubnetID, "ip_address": ip.Address})
+	}
+	groups := make([]string, 0, len(p.groups))
+	for _, g := range p.groups {
+		groups = append(groups, g.ID)
+	}
+	vif, details := "unbound", map[string]any{}
+	if p.Host != "" {
+		vif, details = "bridge", map[string]any{"bridge_name": BridgeName(p.NetworkID), "port_filter": false}
+	}
+	return map[string]any{
+		"id": p.ID, "name": p.Name, "project_id": p.ProjectID, "description": p.Description,
+		"network_id": p.NetworkID, "mac_address": p.MAC, "admin_state_up": p.AdminStateUp, "status": p.Status,
+		"device_id": p.DeviceID, "device_owner": p.DeviceOwner, "fixed_ips": fixed, "security_groups": groups,
+		"port_security_enabled": p.PortSecurity, "allowed_address_pairs": validJSON(p.Pairs, "[]"),
+		"extra_dhcp_opts": validJSON(p.DHCPOpts, "[]"), "dns_name": "", "dns_assignment": []string{}, "qos_policy_id": nil,
+		"binding:vnic_type": p.VNICType, "binding:host_id": p.Host, "binding:profile": validJSON(p.Profile, "{}"),
+		"binding:vif_type": vif, "binding:vif_details": details,
+		"created_at": p.CreatedAt.ISO(), "updated_at": p.UpdatedAt.ISO(), "revision_number": p.Revision,
+	}
+}
+
+// maxFixedIPs is Neutron's default.
+const maxFixedIPs = 5
+
+func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error) {
+	ctx := r.Context()
+	row, err := s.find(ctx, tx, s.networkKind(), r.caller, v.text("network_id", ""))
+	if err != nil {
+		return "", err
+	}
+	n := row.(*Network)
+	err = landlordOnly(r, n, v)
+	if err != nil {
+		return "", err
+	}
+	p := &portRow{
+		ID: s.newUUID(), NetworkKey: n.Key, NetworkID: n.ID, ProjectID: v.text("project_id", ""), Name: v.text("name", ""),
+		Description: v.text("description", ""), AdminStateUp: v.bool("admin_state_up", true), Status: statusDown,
+		DeviceID: v.text("device_id", ""), DeviceOwner: v.text("device_owner", ""), NIC: noNIC, Host: v.text("binding:host_id", ""),
+		Profile: "{}", PortSecurity: v.bool("port_security_enabled", n.PortSecurity), Pairs: "[]", DHCPOpts: "[]",
+	}
+	err = p.accept(r, v)
+	if err != nil {
+		return "", err
+	}
+	err = s.takeQuota(ctx, tx, p.ProjectID, resPort, 1)
+	if err != nil {
+		return "", err
+	}
+	err = s.insertPort(ctx, tx, p)
+	if schema.ForeignKey(err) {
+		return "", networkNotFound(n.ID)
+	}
+	if err != nil {
+		return "", err
+	}
+	if v.has("fixed_ips") && len(v.list("fixed_ips")) > 0 {
+		err = s.giveAddresses(ctx, tx, n, p.Key, v.list("fixed_ips"), nil)
+	} else if !v.has("fixed_ips") {
+		_, err = s.takeAddresses(ctx, tx, n, p.Key)
+	}
+	if err != nil {
+		return "", err
+	}
+	groups, err := s.portGroups(ctx, tx, p, v)
+	if err != nil {
+		return "", err
+	}
+	return p.ID, putInGroups(ctx, tx, p.Key, groups)
+}
+
+// landlordOnly refuses what on a shared network only its owner may choose.
+func landlordOnly(r *request, n *Network, v values) error {
+	if everything(r.caller) || n.ProjectID == r.caller.ProjectID {
+		return nil
+	}
+	for _, name := range []string{"mac_address", "allowed_address_pairs", "port_security_enabled"} {
+		if v.has(name) && !(name == "allowed_address_pairs" && len(v.list(name)) == 0) {
+			return forbidden("rule:create_port:" + name)
+		}
+	}
+	return nil
+}
+
+// accept checks and takes over the attributes that need more than their form.
+func (p *portRow) accept(r *request, v values) error {
+	if strings.HasPrefix(v.text("device_owner", ""), "network:") && !everything(r.caller) {
+		return forbidden("rule:" + strings.ToLower(r.Method) + "_port:device_owner")
+	}
+	if v.has("mac_address") {
+		mac, err := net.ParseMAC(v.text("mac_address", ""))
+		if err != nil || len(mac) != 6 || mac[0]&1 == 1 || mac.String() == "00:00:00:00:00:00" {
+			return badRequest("Invalid input for mac_address. Reason: '%s' is not a valid MAC address.", clip(v.text("mac_address", "")))
+		}
+		p.MAC = mac.String()
+	}
+	if v.has("binding:vnic_type") || p.VNICType == "" {
+		p.VNICType = v.text("binding:vnic_type", "normal")
+	}
+	if p.VNICType != "normal" {
+		return invalidInput("binding:vnic_type %s is not available in this release", clip(p.VNICType))
+	}
+	if len(v.list("extra_dhcp_opts")) > 0 {
+		return invalidInput("extra_dhcp_opts is not available in this release")
+	}
+	if m, ok := v["binding:profile"].(map[string]any); ok {
+		raw, err := json.Marshal(m)
+		if err != nil || len(raw) > 4095 {
+			return invalidInput("binding:profile is too large")
+		}
+		p.Profile = string(raw)
+	} else if v.has("binding:profile") {
+		p.Profile = "{}"
+	}
+	if !v.has("allowed_address_pairs") {
+		return nil
+	}
+	pairs, err := checkPairs(v.list("allowed_address_pairs"), p.MAC)
+	p.Pairs = pairs
+	return err
+}
+
+type addressPair struct {
+	IP  string `json:"ip_address"`
+	MAC string `json:"mac_address"`
+}
+
+func checkPairs(given []any, mac string) (string, error) {
+	const limit = 10 // Neutron's default
+	if len(given) > limit {
+		return "", fault(400, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum %d.", limit)
+	}
+	pairs := []addressPair{}
+	for _, one := range given {
+		m, _ := one.(map[string]any)
+		pair := addressPair{IP: fmt.Sprint(m["ip_address"]), MAC: mac}
+		_, err := netip.ParseAddr(pair.IP)
+		if err != nil {
+			_, err = netip.ParsePrefix(pair.IP)
+		}
+		if given, ok := m["mac_address"]; ok {
+			hw, macErr := net.ParseMAC(fmt.Sprint(given))
+			if macErr != nil || len(hw) != 6 {
+				return "", badRequest("Invalid input for allowed_address_pairs. Reason: '%s' is not a valid MAC address.", clip(fmt.Sprint(given)))
+			}
+			pair.MAC = hw.String()
+		}
+		if err != nil {
+			return "", badRequest("Invalid input for allowed_address_pairs. Reason: '%s' is not a valid IP address.", clip(pair.IP))
+		}
+		pairs = append(pairs, pair)
+	}
+	return listJSON(pairs), nil
+}
+
+// portGroups gives the groups that a new port is in: those asked for, else the default.
+func (s *Service) portGroups(ctx context.Context, tx *schema.Tx, p *portRow, v values) ([]SecurityGroup, error) {
+	if v.has("security_groups") {
+		return s.groupsByID(ctx, tx, p, v.list("security_groups"))
+	}
+	if !p.PortSecurity || strings.HasPrefix(p.DeviceOwner, "network:") {
+		return nil, nil
+	}
+	g := SecurityGroup{Name: defaultGroupName}
+	err := tx.QueryRowContext(ctx, selectDefaultGroup, p.ProjectID).Scan(&g.key, &g.ID)
+	if err != nil {
+		return nil, fmt.Errorf("read the default security group: %w", err)
+	}
+	return []SecurityGroup{g}, nil
+}
+
+// groupsByID finds the groups that a client lists by id, of the port's project.
+func (s *Service) groupsByID(ctx context.Context, tx *schema.Tx, p *portRow, ids []any) ([]SecurityGroup, error) {
+	if len(ids) > 0 && !p.PortSecurity {
+		return nil, fault(409, "PortSecurityAndIPRequiredForSecurityGroups", "Port security must be enabled and port must have an IP address in order to use security groups.")
+	}
+	names := make([]string, 0, len(ids))
+	for _, one := range ids {
+		name, ok := one.(string)
+		if !ok || !validText(name) {
+			return nil, badRequest("Invalid input for security_groups. Reason: '%s' is not a valid UUID.", clip(fmt.Sprint(one)))
+		}
+		names = append(names, name)
+	}
+	rows, err := selectIn2[groupRow](ctx, tx, groupsNamed, p.ProjectID, names)
+	if err != nil {
+		return nil, fmt.Errorf("read security groups: %w", err)
+	}
+	var out []SecurityGroup
+	for _, name := range names {
+		found := false
+		for _, row := range rows {
+			if row.ID == name && !hasGroup(out, row.Key) {
+				out = append(out, row.group())
+			}
+			found = found || row.ID == name
+		}
+		if !found {
+			return nil, groupNotFound(name)
+		}
+	}
+	return out, nil
+}
+
+// giveAddresses gives a port the addresses of a fixed_ips list: each entry names a subnet,
+// an address or both. kept are addresses that the port has already.
+func (s *Service) giveAddresses(ctx context.Context, tx *schema.Tx, n *Network, portKey int64, given []any, kept []FixedIP) error {
+	if len(given) > maxFixedIPs {
+		return invalidInput("Exceeded maximum amount of fixed ips per port")
+	}
+	place := len(kept)
+	for _, one := range given {
+		m, ok := one.(map[string]any)
+		if !ok {
+			return badRequest("Invalid input for fixed_ips. Reason: '%s' is not a dictionary.", clip(fmt.Sprint(one)))
+		}
+		subnetID, _ := m["subnet_id"].(string)
+		address, _ := m["ip_address"].(string)
+		sub, a, err := n.fixedIP(subnetID, address)
+		if err != nil {
+			return err
+		}
+		if a.IsValid() {
+			_, err = s.takeThisAddress(ctx, tx, sub, a, portKey, place)
+		} else {
+			_, err = s.takeAddress(ctx, tx, sub, portKey, place)
+		}
+		if schema.ForeignKey(err) {
+			return subnetNotFound(sub.ID)
+		}
+		if err != nil {
+			return err
+		}
+		place++
+	}
+	return nil
+}
+
+// fixedIP finds the subnet that one entry of fixed_ips means.
+func (n *Network) fixedIP(subnetID, address string) (*Subnet, netip.Addr, error) {
+	var a netip.Addr
+	if address != "" {
+		var err error
+		a, err = netip.ParseAddr(address)
+		if err != nil || a.Zone() != "" {
+			return nil, a, badRequest("Invalid input for fixed_ips. Reason: '%s' is not a valid IP address.", clip(address))
+		}
+		a = a.Unmap()
+	}
+	if subnetID == "" && address == "" {
+		return nil, a, invalidInput("IP allocation requires subnet_id or ip_address")
+	}
+	for _, sub := range n.Subnets {
+		if subnetID != "" && sub.ID != canonical(subnetID) {
+			continue
+		}
+		if !a.IsValid() || sub.usable(a) {
+			return sub, a, nil
+		}
+		if subnetID != "" {
+			return nil, a, fault(400, "InvalidIpForSubnet", "IP address %s is not a valid IP for the specified subnet.", a)
+		}
+	}
+	if subnetID != "" {
+		return nil, a, subnetNotFound(clip(subnetID))
+	}
+	return nil, a, fault(400, "InvalidIpForNetwork", "IP address %s is not a valid IP for any of the subnets on the specified network.", a)
+}
+
+const clearGroups = `DELETE FROM port_security_groups WHERE port_id = ?`
+
+func (s *Service) changePort(r *request, tx *schema.Tx, old record, v values) error {
+	ctx := r.Context()
+	p := old.(*portRow)
+	row, err := s.find(ctx, tx, s.networkKind(), adminView, p.NetworkID)
+	if err != nil {
+		return err
+	}
+	n := row.(*Network)
+	err = landlordOnly(r, n, v)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{"device_id", "device_owner"} {
+		if v.has(name) && v[name] == nil {
+			v[name] = ""
+		}
+	}
+	if p.NIC != noNIC && !everything(r.caller) && (v.text("device_id", p.DeviceID) != p.DeviceID || v.text("device_owner", p.DeviceOwner) != p.DeviceOwner) {
+		return fault(409, "PortInUse", "Unable to complete operation on port %s for network %s. Port already has an attached device %s.", p.ID, p.NetworkID, p.DeviceID)
+	}
+	if v.has("mac_address") && p.Host != "" {
+		return fault(409, "PortBound", "Unable to complete operation on port %s, port is already bound, port type: bridge, old_mac %s.", p.ID, p.MAC)
+	}
+	p.PortSecurity = v.bool("port_security_enabled", p.PortSecurity)
+	err = p.accept(r, v)
+	if err != nil {
+		return err
+	}
+	err = s.regroup(ctx, tx, p, v)
+	if err == nil && v.has("fixed_ips") {
+		err = s.readdress(ctx, tx, n, p, v.list("fixed_ips"))
+	}
+	if err != nil {
+		return err
+	}
+	var u setter
+	u.plain(v, map[string]string{"name": "name", "description": "description", "admin_state_up": "admin_state_up",
+		"device_id": "device_id", "device_owner": "device_owner", "port_security_enabled": "port_security_enabled"})
+	if v.has("binding:host_id") {
+		u.set("host", v.text("binding:host_id", ""))
+	}
+	u.set("mac_address", p.MAC)
+	u.set("profile", p.Profile)
+	u.set("allowed_address_pairs", p.Pairs)
+	err = u.run(ctx, tx, "ports", p.Key, s.clock.Now())
+	if schema.Duplicate(err) {
+		return macInUse(p)
+	}
+	return err
+}
+
+// regroup puts a port into the groups that an update names.
+func (s *Service) regroup(ctx context.Context, tx *schema.Tx, p *portRow, v values) error {
+	if !v.has("security_groups") {
+		if !p.PortSecurity && len(p.groups) > 0 {
+			return fault(409, "PortSecurityPortHasSecurityGroup", "Port has security group associated. Cannot disable port security or IP address until security group is removed.")
+		}
+		return nil
+	}
+	groups, err := s.groupsByID(ctx, tx, p, v.list("security_groups"))
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, clearGroups, p.Key)
+	if err != nil {
+		return fmt.Errorf("clear security groups of port %s: %w", p.ID, err)
+	}
+	return putInGroups(ctx, tx, p.Key, groups)
+}
+
+const dropAddress = `DELETE FROM port_addresses WHERE port_id = ? AND address = ?`
+
+// readdress makes a port's addresses those of a fixed_ips list; the ones that it has and
+// the list names stay.
+func (s *Service) readdress(ctx context.Context, tx *schema.Tx, n *Network, p *portRow, given []any) error {
+	var kept []FixedIP
+	var fresh []any
+	for _, one := range given {
+		m, _ := one.(map[string]any)
+		stays := false
+		for _, ip := range p.fixed {
+			if m["ip_address"] == ip.Address && (m["subnet_id"] == nil || m["subnet_id"] == ip.SubnetID) {
+				kept, stays = append(kept, ip), true
+			}
+		}
+		if !stays {
+			fresh = append(fresh, one)
+		}
+	}
+	if len(given) > maxFixedIPs {
+		return invalidInput("Exceeded maximum amount of fixed ips per port")
+	}
+	for _, ip := range p.fixed {
+		stays := false
+		for _, k := range kept {
+			stays = stays || k == ip
+		}
+		if stays {
+			continue
+		}
+		_, err := tx.ExecContext(ctx, dropAddress, p.Key, ip.Address)
+		if err != nil {
+			return fmt.Errorf("drop address of port %s: %w", p.ID, err)
+		}
+	}
+	return s.giveAddresses(ctx, tx, n, p.Key, fresh, kept)
+}
+
+func (s *Service) removePort(r *request, tx *schema.Tx, old record) error {
+	p := old.(*portRow)
+	return s.deletePorts(r.Context(), tx, p.ProjectID, []int64{p.Key})
+}

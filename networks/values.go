@@ -1,0 +1,259 @@
+package networks
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+)
+
+// form is the type of an attribute's value.
+type form int
+
+const (
+	text     form = iota // a string of at most 255 characters
+	textNull             // the same or null
+	boolean              // a bool in one of its many spellings
+	number               // an integer
+	numNull              // an integer or null
+	idRef                // a uuid
+	idNull               // a uuid or null
+	list                 // a list, which its owner checks
+	object               // an object or null, which its owner checks
+)
+
+// attribute is one field of a resource: how it is stored, who may write it when, who may
+// read it. The zero value of an access is nobody, so what is not written down is read-only.
+type attribute struct {
+	name     string
+	column   string // SQL that gives its value, for filters and sorting; never NULL
+	form     form
+	post     access
+	put      access
+	hidden   bool // shown to admins only
+	required bool
+}
+
+// values are the attributes that a client sent, in the form that their attribute has.
+type values map[string]any
+
+func (v values) has(name string) bool { _, ok := v[name]; return ok }
+
+func (v values) text(name, otherwise string) string {
+	if s, ok := v[name].(string); ok {
+		return s
+	}
+	return otherwise
+}
+
+func (v values) bool(name string, otherwise bool) bool {
+	if b, ok := v[name].(bool); ok {
+		return b
+	}
+	return otherwise
+}
+
+func (v values) int(name string, otherwise int) int {
+	if n, ok := v[name].(int64); ok {
+		return int(n)
+	}
+	return otherwise
+}
+
+func (v values) list(name string) []any {
+	l, _ := v[name].([]any)
+	return l
+}
+
+func unescape(s string) string {
+	u, err := url.PathUnescape(s)
+	if err != nil {
+		return s
+	}
+	return u
+}
+
+// readJSON decodes a body that must be one JSON object.
+func readJSON(r *http.Request) (map[string]any, error) {
+	raw, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, fault(413, "HTTPRequestEntityTooLarge", "Request is too large.")
+	}
+	if err != nil {
+		return nil, badRequest("Unable to read the request body")
+	}
+	if !utf8.Valid(raw) {
+		return nil, badRequest("Malformed request body")
+	}
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber()
+	var doc map[string]any
+	err = d.Decode(&doc)
+	if err != nil || d.More() {
+		return nil, badRequest("Malformed request body")
+	}
+	if doc == nil {
+		return nil, badRequest("Resource body required")
+	}
+	return doc, nil
+}
+
+// maxBulk bounds how many things one request makes.
+const maxBulk = 200
+
+// bodies gives the resources of a create request: one under the singular key or several
+// under the plural one.
+func (k *kind) bodies(doc map[string]any) (items []map[string]any, bulk bool, err error) {
+	if one, ok := doc[k.single]; ok && len(doc) == 1 {
+		body, ok := one.(map[string]any)
+		if !ok {
+			return nil, false, badRequest("Invalid input for %s. Reason: it is not an object.", k.single)
+		}
+		return []map[string]any{body}, false, nil
+	}
+	all, ok := doc[k.plural].([]any)
+	if !ok || len(doc) != 1 {
+		return nil, false, badRequest("Unable to find '%s' in request body", k.single)
+	}
+	if len(all) == 0 || len(all) > maxBulk {
+		return nil, false, badRequest("Resources required, at most %d of them", maxBulk)
+	}
+	for _, one := range all {
+		body, ok := one.(map[string]any)
+		if wrapped, is := body[k.single].(map[string]any); is && len(body) == 1 {
+			body = wrapped
+		}
+		if !ok {
+			return nil, false, badRequest("Invalid input for %s. Reason: it is not an object.", k.plural)
+		}
+		items = append(items, body)
+	}
+	return items, true, nil
+}
+
+// accept checks the attributes that a client wrote. Faults: 400 for what is unknown,
+// read-only or wrong, 403 for what only admins may write.
+func (k *kind) accept(r *request, body map[string]any) (values, error) {
+	post := r.Method == http.MethodPost
+	v := values{}
+	names := make([]string, 0, len(body))
+	for name := range body {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		a := k.attribute(name)
+		if a == nil {
+			return nil, badRequest("Unrecognized attribute(s) '%s'", clip(name))
+		}
+		who := a.put
+		if post {
+			who = a.post
+		}
+		if who == nobody {
+			return nil, badRequest("Attribute '%s' not allowed in %s", a.name, r.Method)
+		}
+		value, err := a.check(body[name])
+		if err != nil {
+			return nil, err
+		}
+		if who == admins && !who.allows(r.caller) && !k.harmless(a, value) {
+			return nil, forbidden("rule:" + map[bool]string{true: "create", false: "update"}[post] + "_" + k.single + ":" + a.name)
+		}
+		v[a.name] = value
+	}
+	if !post {
+		return v, nil
+	}
+	for _, a := range k.attrs {
+		if a.required && !v.has(a.name) {
+			return nil, badRequest("Failed to parse request. Required attribute '%s' not specified", a.name)
+		}
+	}
+	return v, nil
+}
+
+// harmless lets clients send an attribute of admins with the value that it has anyway.
+func (k *kind) harmless(a *attribute, value any) bool {
+	return value == nil || value == false || value == ""
+}
+
+func invalid(a *attribute, value any, reason string) error {
+	return badRequest("Invalid input for %s. Reason: '%s' %s.", a.name, clip(fmt.Sprint(value)), reason)
+}
+
+// check brings a value from JSON into the attribute's form.
+func (a *attribute) check(value any) (any, error) {
+	if value == nil {
+		switch a.form {
+		case textNull, numNull, idNull, object:
+			return nil, nil
+		case list:
+			return []any{}, nil
+		}
+		return nil, invalid(a, "None", "is not a valid value")
+	}
+	switch a.form {
+	case boolean:
+		b, ok := parseBool(fmt.Sprint(value))
+		if !ok {
+			return nil, invalid(a, value, "cannot be converted to boolean")
+		}
+		return b, nil
+	case number, numNull:
+		n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
+		if err != nil {
+			return nil, invalid(a, value, "is not an integer")
+		}
+		return n, nil
+	case list:
+		l, ok := value.([]any)
+		if !ok || len(l) > maxBulk {
+			return nil, invalid(a, value, "is not a list")
+		}
+		return l, nil
+	case object:
+		o, ok := value.(map[string]any)
+		if !ok {
+			return nil, invalid(a, value, "is not a dictionary")
+		}
+		return o, nil
+	}
+	s, ok := value.(string)
+	if !ok || !validText(s) {
+		return nil, invalid(a, value, "is not a valid string")
+	}
+	if a.form == idRef || a.form == idNull {
+		if uuid.Validate(s) != nil {
+			return nil, invalid(a, value, "is not a valid UUID")
+		}
+		return canonical(s), nil
+	}
+	return s, nil
+}
+
+// validText reports whether a string fits into a column: at most 255 characters, no NUL.
+func validText(s string) bool {
+	return utf8.ValidString(s) && utf8.RuneCountInString(s) <= 255 && !strings.ContainsRune(s, 0)
+}
+
+// parseBool reads a bool as clients spell it.
+func parseBool(s string) (value, ok bool) {
+	switch strings.ToLower(s) {
+	case "true", "1", "yes", "on", "t", "y":
+		return true, true
+	case "false", "0", "no", "off", "f", "n":
+		return false, true
+	}
+	return false, false
+}
