@@ -1,0 +1,152 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"kilonova/compat"
+)
+
+// patientReader reads an upload's body: a client that sends nothing for a while ends it,
+// one that goes on keeps the upload alive.
+type patientReader struct {
+	ctx  context.Context
+	body io.Reader
+	rc   *http.ResponseController
+	u    *upload
+}
+
+func (p *patientReader) Read(b []byte) (int, error) {
+	err := p.u.beat(p.ctx)
+	if err != nil {
+		return 0, err
+	}
+	// Without support for deadlines the server's own hold.
+	_ = p.rc.SetReadDeadline(time.Now().Add(p.u.s.IdleTimeout))
+	n, err := p.body.Read(b)
+	if err == nil || err == io.EOF { //nolint:errorlint // a wrapped EOF is no end
+		return n, err
+	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return n, err
+	}
+	return n, &compat.Fault{Code: http.StatusBadRequest, Message: "The image data ended before it was complete.", Err: err}
+}
+
+// receive takes a request's body as the image's data. stage keeps it for an import;
+// otherwise it is inspected and the image becomes active. Whatever goes wrong, the image is
+// queued again and nothing of the data is left.
+func (s *Service) receive(w http.ResponseWriter, r *http.Request, rec *record, stage bool) error {
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/octet-stream" {
+		return &compat.Fault{Code: http.StatusUnsupportedMediaType, Message: "The Content-Type of image data must be application/octet-stream."}
+	}
+	if r.ContentLength > s.MaxImageSize {
+		return compat.TooLarge("Image exceeds the maximum size of %d bytes.", s.MaxImageSize)
+	}
+	status := Saving
+	if stage {
+		status = Uploading
+	}
+	if rec.Status != Queued {
+		return compat.Conflict("Image status transition from %s to %s is not allowed", rec.Status, status)
+	}
+	if rec.DiskFormat == "" || rec.ContainerFormat == "" {
+		return compat.BadRequest("Properties disk_format, container_format must be set prior to saving data.")
+	}
+	u, err := s.begin(r.Context(), rec, Queued, status)
+	if err != nil {
+		return err
+	}
+	err = s.store(r, &patientReader{r.Context(), r.Body, http.NewResponseController(w), u}, u, stage)
+	if err != nil {
+		// The client may be gone and its context with it; tidying up must not depend on it.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
+		defer cancel()
+		undo := s.fail(ctx, rec.Key, u.token, err)
+		if undo != nil {
+			s.Log.WarnContext(ctx, "upload not undone yet", "image", rec.ID, "err", undo)
+		}
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (s *Service) store(r *http.Request, body io.Reader, u *upload, stage bool) error {
+	err := u.chargeFor(r.Context(), max(r.ContentLength, 0))
+	if err != nil {
+		return err
+	}
+	limits := s.limits()
+	sum, err := u.write(r.Context(), body, func(head []byte) error {
+		if stage {
+			return nil
+		}
+		return checkHead(head, u.rec.DiskFormat, u.rec.ContainerFormat)
+	})
+	if err != nil {
+		return err
+	}
+	// From here the bytes are all here: a client that leaves now does not matter.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), time.Minute)
+	defer cancel()
+	if stage {
+		return u.staged(ctx, sum.size)
+	}
+	virtual, err := inspectFile(u.path(), u.rec.DiskFormat, u.rec.ContainerFormat, limits)
+	if err != nil {
+		return err
+	}
+	return u.activate(ctx, u.name(), Saving, sum, virtual)
+}
+
+func (s *Service) limits() Limits { return Limits{VirtualSize: s.MaxVirtualSize} }
+
+// inspectFile opens a whole file of the data folder and inspects it.
+func inspectFile(path, disk, container string, limits Limits) (int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("open image file: %w", err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	st, err := file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("open image file: %w", err)
+	}
+	return Inspect(file, st.Size(), disk, container, limits)
+}
+
+// send answers GET /v2/images/{id}/file, with ranges.
+func (s *Service) send(w http.ResponseWriter, r *http.Request, rec *record) error {
+	if !rec.HasData() || rec.Size == 0 {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
+	}
+	file, err := os.Open(filepath.Join(s.Dir, rec.DataFile))
+	if errors.Is(err, os.ErrNotExist) {
+		// Deleted between the look at the row and now, or lost.
+		s.Log.WarnContext(r.Context(), "image data is missing", "image", rec.ID)
+		return compat.NotFound("Image %s has no data.", rec.ID)
+	}
+	if err != nil {
+		return fmt.Errorf("open image file: %w", err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("X-Content-Type-Options", "nosniff")
+	if r.Header.Get("Range") == "" {
+		h.Set("Content-MD5", rec.Checksum)
+	}
+	http.ServeContent(w, r, "", time.Time{}, file)
+	return nil
+}
