@@ -48,7 +48,7 @@ func (f *driverFlags) open(_ context.Context, dir, host string, w *sim.World) (c
 	case driverSim:
 		return sim.New(sim.Options{Hostname: host, World: w, Latency: f.latency}), nil
 	case driverAuto, driverLibvirt:
-		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: dir, VirtType: f.virtType, ConfigDrive: metadata.Files})
+		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files})
 		if err != nil {
 			return nil, fmt.Errorf("%w (kilonova doctor says more; --driver sim needs no hypervisor)", err)
 		}

@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"kilonova/computed/libvirt"
+	"kilonova/schema"
+)
+
+// finding is what one check of the doctor says.
+type finding struct {
+	ok   bool
+	what string
+	mend string // for a finding that is not ok
+	fine bool   // not ok, and yet a cloud runs
+}
+
+func doctorCommand() *cobra.Command {
+	var dir, dsn, uri, listen string
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Say what is wrong with this machine and how to mend it", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return examine(c.Context(), c.OutOrStdout(), []func(context.Context) finding{
+				checkAccount, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"),
+				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkListen(listen), checkDB(dsn),
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&dir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the cloud")
+	fl.StringVar(&dsn, "db", envOr("KILONOVA_DB", ""), "database address, if it is not SQLite")
+	fl.StringVar(&uri, "libvirt-uri", "qemu:///system", "libvirt's address")
+	fl.StringVar(&listen, "listen", "127.0.0.1:8774", "address of the APIs")
+	return cmd
+}
+
+func examine(ctx context.Context, out io.Writer, checks []func(context.Context) finding) error {
+	bad := 0
+	for _, check := range checks {
+		f := check(ctx)
+		switch {
+		case f.ok:
+			fmt.Fprintf(out, "  ok    %s\n", f.what)
+		case f.fine:
+			fmt.Fprintf(out, "  note  %s\n        %s\n", f.what, f.mend)
+		default:
+			bad++
+			fmt.Fprintf(out, "  BAD   %s\n        %s\n", f.what, f.mend)
+		}
+	}
+	if bad > 0 {
+		return fmt.Errorf("%d things to mend", bad)
+	}
+	return nil
+}
+
+func checkAccount(context.Context) finding {
+	if os.Geteuid() == 0 {
+		return finding{ok: true, what: "running as root"}
+	}
+	return finding{fine: true, what: "not running as root",
+		mend: "qemu:///system wants root: run with sudo, or use --driver sim, which needs nothing"}
+}
+
+func checkProgram(name, pkg string) func(context.Context) finding {
+	return func(context.Context) finding {
+		at, err := exec.LookPath(name)
+		if err != nil {
+			at = filepath.Join("/usr/sbin", name)
+			_, err = os.Stat(at)
+		}
+		if err != nil {
+			return finding{what: name + " is missing", mend: "install the package that has it (" + pkg + " on Debian)"}
+		}
+		return finding{ok: true, what: name + " is " + at}
+	}
+}
+
+func checkEmulator(ctx context.Context) finding {
+	f := checkProgram("qemu-system-x86_64", "qemu-system-x86")(ctx)
+	return f
+}
+
+func checkLibvirt(uri string) func(context.Context) finding {
+	return func(context.Context) finding {
+		d, err := libvirt.New(libvirt.Config{URI: uri, VirtType: "qemu", StateDir: os.TempDir()})
+		if err != nil {
+			return finding{what: "libvirt does not answer: " + err.Error(),
+				mend: "install libvirt-daemon-system and start it; without a service manager: virtlogd -d; libvirtd -d"}
+		}
+		defer d.Close()
+		return finding{ok: true, what: "libvirt answers at " + uri}
+	}
+}
+
+func checkKVM(ctx context.Context) finding {
+	err := libvirt.ProveKVM(ctx)
+	if err != nil {
+		return finding{fine: true, what: "KVM does not work: " + err.Error(),
+			mend: "guests run under QEMU's own emulation, which is some ten times slower; for KVM enable virtualization in the firmware or nested virtualization outside"}
+	}
+	return finding{ok: true, what: "KVM runs a guest"}
+}
+
+func checkMemory(context.Context) finding {
+	var info syscall.Sysinfo_t
+	err := syscall.Sysinfo(&info)
+	if err != nil {
+		return finding{fine: true, what: "the memory could not be read", mend: err.Error()}
+	}
+	const least = 1 << 30
+	free := info.Freeram * uint64(info.Unit)
+	if free < least {
+		return finding{fine: true, what: fmt.Sprintf("%d MB of memory free", free>>20), mend: "guests need their flavor's memory; free some"}
+	}
+	return finding{ok: true, what: fmt.Sprintf("%d MB of memory free", free>>20)}
+}
+
+func checkDisk(dir string) func(context.Context) finding {
+	return func(context.Context) finding {
+		at := dir
+		for {
+			_, err := os.Stat(at)
+			if err == nil || at == "/" {
+				break
+			}
+			at = filepath.Dir(at)
+		}
+		var fs syscall.Statfs_t
+		err := syscall.Statfs(at, &fs)
+		if err != nil {
+			return finding{what: "the state folder's disk cannot be read", mend: err.Error()}
+		}
+		const least = 2 << 30
+		free := fs.Bavail * uint64(fs.Bsize)
+		if free < least {
+			return finding{what: fmt.Sprintf("%d MB free for %s", free>>20, dir), mend: "images and guests' disks need room: free some, or give --state-dir"}
+		}
+		return finding{ok: true, what: fmt.Sprintf("%d GB free for %s", free>>30, dir)}
+	}
+}
+
+func checkListen(address string) func(context.Context) finding {
+	return func(context.Context) finding {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			return finding{fine: true, what: "something listens at " + address + " already", mend: "perhaps a kilonova that runs; else give --listen"}
+		}
+		_ = l.Close() // it was only tried
+		return finding{ok: true, what: address + " is free"}
+	}
+}
+
+func checkDB(dsn string) func(context.Context) finding {
+	return func(ctx context.Context) finding {
+		if dsn == "" {
+			return finding{ok: true, what: "the database is SQLite, in the state folder"}
+		}
+		db, err := schema.Open(ctx, dsn)
+		if err != nil {
+			return finding{what: "the database does not answer: " + err.Error(), mend: "check the address and the account"}
+		}
+		defer db.Close()
+		return finding{ok: true, what: "the database answers"}
+	}
+}

@@ -1,0 +1,127 @@
+// Package kilonova_test holds the rules of the house: which package may import which, and
+// that each says what it is.
+package kilonova_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// layers are the floors of the house, from the ground up: a package imports only from
+// floors below its own, or what its own line in beside names.
+var layers = [][]string{
+	{"work"},
+	{"schema"},
+	{"compat", "metadata"},
+	{"identity", "computed"},
+	{"images", "networks", "hosts", "flavors", "quotas", "extensions", "computed/libvirt", "computed/sim"},
+	{"keypairs", "scheduler"},
+	{"servers"},
+	{"cmd/kilonova"},
+}
+
+// forbidden are imports that the floors would allow and the design does not: the daemon
+// of a host knows nothing of the API.
+var forbidden = map[string][]string{
+	"computed":         {"compat", "identity", "metadata"},
+	"computed/libvirt": {"compat", "identity", "metadata"},
+	"computed/sim":     {"compat", "identity", "metadata"},
+}
+
+// Packages that exist for tests and tools may import what they test.
+var apart = []string{"schema/schematest", "computed/drivertest", "tests", "bench"}
+
+func packages(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "third_party" || d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "tools") {
+			return fs.SkipDir
+		}
+		dir := filepath.ToSlash(filepath.Dir(path))
+		if !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || dir == "." {
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		out[dir] = append(out[dir], "")
+		for _, imp := range f.Imports {
+			name, err := strconv.Unquote(imp.Path.Value)
+			if err != nil {
+				return err
+			}
+			if rest, ok := strings.CutPrefix(name, "kilonova/"); ok {
+				out[dir] = append(out[dir], rest)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func floor(pkg string) int {
+	return slices.IndexFunc(layers, func(l []string) bool { return slices.Contains(l, pkg) })
+}
+
+func isApart(pkg string) bool {
+	return slices.ContainsFunc(apart, func(a string) bool { return pkg == a || strings.HasPrefix(pkg, a+"/") })
+}
+
+func TestImportsRunDownwards(t *testing.T) {
+	for pkg, imports := range packages(t) {
+		if isApart(pkg) {
+			continue
+		}
+		at := floor(pkg)
+		if at < 0 {
+			t.Errorf("package %s has no floor in the house: add it to layers", pkg)
+			continue
+		}
+		for _, imp := range imports {
+			if imp == "" {
+				continue
+			}
+			if isApart(imp) {
+				t.Errorf("%s imports %s, which is for tests", pkg, imp)
+			}
+			if to := floor(imp); to >= at {
+				t.Errorf("%s imports %s, which is not below it", pkg, imp)
+			}
+			if slices.Contains(forbidden[pkg], imp) {
+				t.Errorf("%s imports %s, which the design keeps apart", pkg, imp)
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasDoc(t *testing.T) {
+	for pkg := range packages(t) {
+		if isApart(pkg) && pkg != "computed/drivertest" {
+			continue
+		}
+		src, err := os.ReadFile(filepath.Join(pkg, "doc.go"))
+		if err != nil {
+			t.Errorf("package %s has no doc.go", pkg)
+			continue
+		}
+		const least = 80
+		if !strings.HasPrefix(string(src), "// ") || len(src) < least {
+			t.Errorf("%s/doc.go says too little", pkg)
+		}
+	}
+}
