@@ -355,3 +355,29 @@ func validJSON(raw, empty string) json.RawMessage {
 	}
 	return json.RawMessage(raw)
 }
+
+const boundPorts = `SELECT uuid, device_id FROM ports WHERE nic >= 0`
+
+// StrayPorts gives the ids of ports that are bound to a server which is not among the
+// living: after a crash there must be none.
+func StrayPorts(ctx context.Context, q schema.Querier, living []string) ([]string, error) {
+	alive := make(map[string]bool, len(living))
+	for _, id := range living {
+		alive[id] = true
+	}
+	var rows []struct {
+		ID     string `db:"uuid"`
+		Device string `db:"device_id"`
+	}
+	err := q.SelectContext(ctx, &rows, boundPorts)
+	if err != nil {
+		return nil, fmt.Errorf("read bound ports: %w", err)
+	}
+	var out []string
+	for _, r := range rows {
+		if !alive[r.Device] {
+			out = append(out, r.ID)
+		}
+	}
+	return out, nil
+}
