@@ -74,10 +74,14 @@ func Run(t *testing.T, newDriver func(t testing.TB) computed.Driver, o Options) 
 // twice does the same thing two times, as a driver must allow.
 func twice(t *testing.T, name string, f func() error) {
 	t.Helper()
-	for _, time := range []string{"first", "second"} {
+	for _, count := range []string{"first", "second"} {
+		start := time.Now()
 		err := f()
 		if err != nil {
-			t.Fatalf("%s, %s time: %v", name, time, err)
+			t.Fatalf("%s, %s time: %v", name, count, err)
+		}
+		if took := time.Since(start); took > time.Second {
+			t.Logf("%s, %s time, took %.1f s", name, count, took.Seconds())
 		}
 	}
 }
@@ -451,8 +455,17 @@ func testBoundedShutdown(t *testing.T, s *suite) {
 // Guests outlive the driver, and what happens to them without it is told.
 func testCrash(t *testing.T, s *suite, newDriver func(testing.TB) computed.Driver) {
 	g := s.Guest(t)
-	s.create(t, g)
 	other := newDriver(t)
+	t.Cleanup(func() {
+		(&suite{s.Options, other}).remove(t, g)
+		err := other.Close()
+		if err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	for _, st := range s.creation(t.Context(), g) {
+		twice(t, st.name, st.do)
+	}
 	(&suite{s.Options, other}).want(t, g, work.PoweredOn)
 	ctx, cancel := context.WithCancel(t.Context())
 	events := other.Events(ctx)
@@ -480,11 +493,4 @@ func testCrash(t *testing.T, s *suite, newDriver func(testing.TB) computed.Drive
 	cancel()
 	for range events { // ends when the driver has noticed
 	}
-	t.Cleanup(func() {
-		s.remove(t, g) // while the driver is open
-		err := other.Close()
-		if err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// kvmTime is how long a machine may take to run eight instructions. A /dev/kvm can be
-// opened and still hang at the first of them.
+// kvmTime is how long a machine may take to run a boot sector. A /dev/kvm can be opened
+// and still hang.
 const kvmTime = 5 * time.Second
 
 // proofCode is what QEMU exits with when the guest has written proofByte to the debug
@@ -20,6 +20,39 @@ const (
 	proofByte = 0x2a
 	proofCode = 2*proofByte + 1
 )
+
+// bootCode enters protected mode, takes an interrupt and returns from it, and writes
+// proofByte. Simpler code is no proof: there are machines whose KVM runs real mode and
+// then fails at the first iret of protected mode.
+var bootCode = []byte{
+	0xfa,       // cli
+	0x31, 0xc0, // xor ax, ax
+	0x8e, 0xd8, // mov ds, ax
+	0x66, 0x0f, 0x01, 0x16, 0x58, 0x7c, // lgdt [0x7c58]
+	0x0f, 0x20, 0xc0, // mov eax, cr0
+	0x0c, 0x01, // or al, 1
+	0x0f, 0x22, 0xc0, // mov cr0, eax
+	0x66, 0xea, 0x1b, 0x7c, 0x00, 0x00, 0x08, 0x00, // jmp 8:0x7c1b
+	0x66, 0xb8, 0x10, 0x00, // mov ax, 0x10
+	0x8e, 0xd8, // mov ds, ax
+	0x8e, 0xd0, // mov ss, ax
+	0xbc, 0x00, 0x70, 0x00, 0x00, // mov esp, 0x7000
+	0x0f, 0x01, 0x1d, 0x66, 0x7c, 0x00, 0x00, // lidt [0x7c66]
+	0xcd, 0x00, // int 0
+	0x66, 0xba, 0xf4, 0x00, // mov dx, 0xf4
+	0xb0, proofByte, // mov al, proofByte
+	0xee,       // out dx, al
+	0xf4,       // hlt
+	0xeb, 0xfd, // jmp to hlt
+	0xcf,                   // 0x7c3b: iret
+	0x90, 0x90, 0x90, 0x90, // up to 0x7c40
+	0, 0, 0, 0, 0, 0, 0, 0, // the GDT: nothing,
+	0xff, 0xff, 0, 0, 0, 0x9b, 0xcf, 0, // flat code,
+	0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0, // flat data
+	0x17, 0x00, 0x40, 0x7c, 0x00, 0x00, // 0x7c58: its size and address
+	0x3b, 0x7c, 0x08, 0x00, 0x00, 0x8e, 0x00, 0x00, // the IDT: a gate to 8:0x7c3b
+	0x07, 0x00, 0x5e, 0x7c, 0x00, 0x00, // 0x7c66: its size and address
+}
 
 // ProveKVM runs a guest of one boot sector under KVM and says why that fails. Neither an
 // openable /dev/kvm nor libvirt's capabilities prove that KVM works.
@@ -40,13 +73,7 @@ func prove(ctx context.Context, accel string, limit time.Duration) error {
 	}
 	defer os.RemoveAll(dir)
 	sector := make([]byte, 512)
-	copy(sector, []byte{
-		0xba, 0xf4, 0x00, // mov dx, 0xf4
-		0xb0, proofByte, // mov al, proofByte
-		0xee,       // out dx, al
-		0xf4,       // hlt
-		0xeb, 0xfd, // jmp to hlt
-	})
+	copy(sector, bootCode)
 	sector[510], sector[511] = 0x55, 0xaa
 	boot := filepath.Join(dir, "boot")
 	err = os.WriteFile(boot, sector, 0o600)

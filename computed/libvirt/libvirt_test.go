@@ -209,6 +209,7 @@ func TestDaemonKilled(t *testing.T) {
 		t.Errorf("state across the daemon's death: %v", err)
 	}
 	t.Logf("answered %.2f s after the new libvirtd was launched", time.Since(start).Seconds())
+	time.Sleep(time.Second) // libvirtd takes its guests up again in the background
 	h.crash(t, g)
 	select {
 	case e := <-events:

@@ -130,6 +130,10 @@ func startDaemons() error {
 	if err != nil {
 		return fmt.Errorf("mount /sys: %w", err)
 	}
+	err = ownKVM()
+	if err != nil {
+		return err
+	}
 	err = syscall.Sethostname([]byte("kn-test"))
 	if err != nil {
 		return err
@@ -144,6 +148,31 @@ func startDaemons() error {
 	}
 	daemon.cmd, err = launch("libvirtd", "/run/libvirt/libvirt-sock")
 	return err
+}
+
+// ownKVM puts a node that QEMU's account may open over /dev/kvm. Where that account may
+// not, libvirt takes its picture of QEMU for outdated at each definition, and probes
+// QEMU again for several seconds.
+func ownKVM() error {
+	var st syscall.Stat_t
+	err := syscall.Stat("/dev/kvm", &st)
+	if err != nil {
+		return nil // no such device: nothing to mend
+	}
+	node := filepath.Join(daemon.dir, "kvm")
+	err = syscall.Mknod(node, syscall.S_IFCHR|0o666, int(st.Rdev))
+	if err != nil {
+		return fmt.Errorf("make device node: %w", err)
+	}
+	err = os.Chmod(node, 0o666)
+	if err != nil {
+		return err
+	}
+	err = syscall.Mount(node, "/dev/kvm", "", syscall.MS_BIND, "")
+	if err != nil {
+		return fmt.Errorf("mount over /dev/kvm: %w", err)
+	}
+	return nil
 }
 
 func appendTo(path, text string) error {
