@@ -1,0 +1,51 @@
+# make help lists what there is.
+SHELL := /bin/bash
+VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+LINT := go tool -modfile=tools/go.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build up down test check lint bench fault fuzz test-clients test-gophercloud test-tempest clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
+
+build: ## bin/kilonova
+	@mkdir -p bin
+	CGO_ENABLED=1 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/kilonova ./cmd/kilonova
+
+up: ## a whole cloud on this machine, with a guest that runs
+	@scripts/up.sh
+
+down: ## stop the cloud; its data stays
+	@scripts/down.sh
+
+test: ## every test, installing what it needs
+	@scripts/test.sh
+
+check: lint ## the quick loop: vet, lint, tests on SQLite and the simulator
+	go test ./...
+
+lint: ## go vet and golangci-lint
+	go vet ./...
+	$(LINT) run ./...
+
+bench: build ## figures: latency, throughput, memory, polling, on SQLite and MariaDB
+	@scripts/bench.sh
+
+fault: build ## a minute of kill -9 on SQLite and on MariaDB
+	@scripts/fault.sh
+
+fuzz: ## each fuzz target for 20 seconds
+	@scripts/fuzz.sh
+
+test-clients: build ## both openstack clients against the simulator
+	@scripts/test-clients.sh
+
+test-gophercloud: build ## gophercloud's acceptance tests against the simulator
+	@scripts/gophercloud.sh
+
+test-tempest: build ## Tempest against the simulator
+	@scripts/tempest.sh
+
+clean: ## remove what was built (not the state of a cloud)
+	rm -rf bin .cache
