@@ -108,13 +108,26 @@ func (s *Service) Handler() http.Handler {
 			r = r.Clone(r.Context())
 			r.URL = &u
 		}
-		query, err := url.QueryUnescape(strings.ReplaceAll(r.URL.RawQuery, "+", " "))
-		if err != nil || !clean(query) || !clean(r.URL.Path) {
-			compat.Fail(w, r, writeFault, compat.BadRequest("The request's address is not UTF-8 encoded."))
+		if !cleanAddress(r.URL) {
+			compat.Fail(w, r, writeFault, compat.BadRequest("The request's address is malformed or not UTF-8 encoded."))
 			return
 		}
 		open.ServeHTTP(w, r)
 	})
+}
+
+// cleanAddress reports whether all of an address can be stored and compared as text.
+func cleanAddress(u *url.URL) bool {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil || !clean(u.Path) {
+		return false
+	}
+	for name, values := range query {
+		if !clean(name) || !clean(strings.Join(values, "")) {
+			return false
+		}
+	}
+	return true
 }
 
 // adapter checks the route's policy and turns the handler's error into an answer.
