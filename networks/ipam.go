@@ -161,6 +161,8 @@ type FixedIP struct {
 	SubnetID string
 	Address  string
 	Version  int
+
+	subnetKey int64
 }
 
 const insertAddress = `

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"sort"
+	"strconv"
+	"strings"
 
 	"github.com/jmoiron/sqlx"
 
@@ -26,8 +28,9 @@ type Port struct {
 	SecurityGroups []SecurityGroup
 	Created        bool // made for the server, and deleted with it
 
-	key     int64
-	network work.Network
+	key        int64
+	networkKey int64
+	network    work.Network
 }
 
 // Guest gives the port as a hypervisor host needs it. Only ports of Allocate and
@@ -176,80 +179,177 @@ func addressesOf(ctx context.Context, q schema.Querier, keys []int64) (map[int64
 	return out, nil
 }
 
+// One column, because reading a column costs more than finding its row, and ports of a
+// thousand servers are read for each list of them. The tag comes last: it may hold anything.
 const portsOfServers = `
-SELECT p.id, p.uuid, p.device_id, p.mac_address, p.status, p.nic, p.nic_tag, p.made_for_server,
-  n.uuid, n.name, n.mtu, COALESCE(a.address, ''), COALESCE(a.version, 0), COALESCE(s.uuid, '')
-FROM ports p JOIN networks n ON n.id = p.network_id
-  LEFT JOIN port_addresses a ON a.port_id = p.id
-  LEFT JOIN subnets s ON s.id = a.subnet_id
+SELECT CONCAT_WS('|', p.id, p.uuid, p.device_id, p.mac_address, p.status, p.made_for_server, p.network_id,
+  COALESCE(a.subnet_id, 0), COALESCE(a.address, ''), COALESCE(a.version, 0),
+  COALESCE((SELECT GROUP_CONCAT(m.group_id) FROM port_security_groups m WHERE m.port_id = p.id), ''), p.nic_tag)
+FROM ports p LEFT JOIN port_addresses a ON a.port_id = p.id
 WHERE p.device_id IN (?) AND p.nic >= 0
 ORDER BY p.device_id, p.nic, p.id, a.place`
 
-// portsByServer reads ports with their addresses, in the order of each server's interfaces.
-func portsByServer(ctx context.Context, q schema.Querier, ids []string) (map[string][]Port, error) {
+const portColumnsRead = 12
+
+// What ports refer to by key; there is little of it, however many the ports are.
+const portNeighbours = `
+SELECT 'n' AS kind, id, uuid, name, mtu FROM networks WHERE id IN (?)
+UNION ALL SELECT 's', id, uuid, '', 0 FROM subnets WHERE id IN (?)
+UNION ALL SELECT 'g', id, uuid, name, 0 FROM security_groups WHERE id IN (?)`
+
+// portScan collects the ports of servers and the keys of what they refer to.
+type portScan struct {
+	ports                     map[string][]Port
+	networks, subnets, groups map[int64]*neighbour
+}
+
+type neighbour struct {
+	Kind string `db:"kind"`
+	Key  int64  `db:"id"`
+	ID   string `db:"uuid"`
+	Name string `db:"name"`
+	MTU  int    `db:"mtu"`
+}
+
+// OfServers gives the ports of servers, with addresses and security groups, by the servers'
+// uuids, in the order of each server's interfaces. A server without ports is not in the
+// map. It takes two statements for each thousand servers.
+func (s *Service) OfServers(ctx context.Context, q schema.Querier, ids []string) (map[string][]Port, error) {
 	out := make(map[string][]Port, len(ids))
 	for len(ids) > 0 {
 		n := min(len(ids), chunk)
-		query, args, err := sqlx.In(portsOfServers, ids[:n])
-		if err != nil {
-			return nil, err
-		}
-		ids = ids[n:]
-		err = scanPorts(ctx, q, query, args, out)
+		scan := &portScan{ports: out, networks: map[int64]*neighbour{}, subnets: map[int64]*neighbour{}, groups: map[int64]*neighbour{}}
+		err := scan.read(ctx, q, ids[:n])
 		if err != nil {
 			return nil, fmt.Errorf("read the ports of servers: %w", err)
 		}
+		if len(scan.networks) > 0 {
+			err = scan.resolve(ctx, q, ids[:n])
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the networks of servers: %w", err)
+		}
+		ids = ids[n:]
 	}
 	return out, nil
 }
 
-func scanPorts(ctx context.Context, q schema.Querier, query string, args []any, out map[string][]Port) error {
+func (scan *portScan) read(ctx context.Context, q schema.Querier, ids []string) error {
+	query, args, err := sqlx.In(portsOfServers, ids)
+	if err != nil {
+		return err
+	}
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var p Port
-		var ip FixedIP
-		var nic, mtu int
-		err = rows.Scan(&p.key, &p.ID, &p.ServerID, &p.MAC, &p.Status, &nic, &p.Tag, &p.Created,
-			&p.NetworkID, &p.NetworkName, &mtu, &ip.Address, &ip.Version, &ip.SubnetID)
+		var line string
+		err = rows.Scan(&line)
 		if err != nil {
 			return err
 		}
-		list := out[p.ServerID]
-		if len(list) == 0 || list[len(list)-1].key != p.key {
-			p.network = work.Network{ID: p.NetworkID, Name: p.NetworkName, Bridge: BridgeName(p.NetworkID), MTU: mtu}
-			list = append(list, p)
-			out[p.ServerID] = list
-		}
-		if ip.Address != "" {
-			last := &list[len(list)-1]
-			last.FixedIPs = append(last.FixedIPs, ip)
+		err = scan.add(line)
+		if err != nil {
+			return err
 		}
 	}
 	return rows.Err()
 }
 
-// OfServers gives the ports of servers, with addresses and security groups, by the servers'
-// uuids. A server without ports is not in the map. It takes two statements for each
-// thousand servers.
-func (s *Service) OfServers(ctx context.Context, q schema.Querier, ids []string) (map[string][]Port, error) {
-	out, err := portsByServer(ctx, q, ids)
-	if err != nil || len(out) == 0 {
-		return out, err
-	}
-	groups, err := groupsByPort(ctx, q, ids)
-	if err != nil {
-		return nil, err
-	}
-	for _, ports := range out {
-		for i := range ports {
-			ports[i].SecurityGroups = groups[ports[i].key]
+// add takes in a row of portsOfServers; further rows of one port are further addresses.
+func (scan *portScan) add(line string) error {
+	var f [portColumnsRead]string
+	rest, ok := line, true
+	for i := range portColumnsRead - 1 {
+		f[i], rest, ok = strings.Cut(rest, "|")
+		if !ok {
+			return fmt.Errorf("a row of ports has %d columns", i+1)
 		}
 	}
-	return out, nil
+	f[portColumnsRead-1] = rest
+	key, networkKey, subnetKey := number64(f[0]), number64(f[6]), number64(f[7])
+	list := scan.ports[f[2]]
+	if len(list) == 0 || list[len(list)-1].key != key {
+		p := Port{ID: f[1], ServerID: f[2], MAC: f[3], Status: f[4], Created: f[5] == "1", Tag: f[11], key: key, networkKey: networkKey}
+		if f[10] != "" {
+			for _, g := range strings.Split(f[10], ",") {
+				p.SecurityGroups = append(p.SecurityGroups, SecurityGroup{key: number64(g)})
+			}
+			sort.Slice(p.SecurityGroups, func(i, j int) bool { return p.SecurityGroups[i].key < p.SecurityGroups[j].key })
+		}
+		for _, g := range p.SecurityGroups {
+			scan.groups[g.key] = nil
+		}
+		scan.networks[networkKey] = nil
+		list = append(list, p)
+		scan.ports[f[2]] = list
+	}
+	if f[8] != "" {
+		last := &list[len(list)-1]
+		last.FixedIPs = append(last.FixedIPs, FixedIP{Address: f[8], Version: int(number64(f[9])), subnetKey: subnetKey})
+		scan.subnets[subnetKey] = nil
+	}
+	return nil
+}
+
+// number64 reads a number that the database wrote.
+func number64(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// resolve reads the neighbours and sets what the ports of ids take from them.
+func (scan *portScan) resolve(ctx context.Context, q schema.Querier, ids []string) error {
+	query, args, err := sqlx.In(portNeighbours, neighbourKeys(scan.networks), neighbourKeys(scan.subnets), neighbourKeys(scan.groups))
+	if err != nil {
+		return err
+	}
+	var found []neighbour
+	err = q.SelectContext(ctx, &found, query, args...)
+	if err != nil {
+		return err
+	}
+	byKind := map[string]map[int64]*neighbour{"n": scan.networks, "s": scan.subnets, "g": scan.groups}
+	for i := range found {
+		byKind[found[i].Kind][found[i].Key] = &found[i]
+	}
+	for _, id := range ids {
+		ports := scan.ports[id]
+		for i := range ports {
+			scan.finish(&ports[i])
+		}
+	}
+	return nil
+}
+
+func (scan *portScan) finish(p *Port) {
+	if n := scan.networks[p.networkKey]; n != nil {
+		p.NetworkID, p.NetworkName = n.ID, n.Name
+		p.network = work.Network{ID: n.ID, Name: n.Name, MTU: n.MTU}
+	}
+	for i := range p.FixedIPs {
+		if n := scan.subnets[p.FixedIPs[i].subnetKey]; n != nil {
+			p.FixedIPs[i].SubnetID = n.ID
+		}
+	}
+	for i := range p.SecurityGroups {
+		if n := scan.groups[p.SecurityGroups[i].key]; n != nil {
+			p.SecurityGroups[i].ID, p.SecurityGroups[i].Name = n.ID, n.Name
+		}
+	}
+}
+
+func neighbourKeys(m map[int64]*neighbour) []int64 {
+	keys := []int64{0} // no row has it, and an IN list must not be empty
+	for k := range m {
+		keys = append(keys, k)
+	}
+	return keys
 }
 
 const groupsOfServers = `
@@ -264,18 +364,6 @@ type memberRow struct {
 	Key      int64  `db:"id"`
 	ID       string `db:"uuid"`
 	Name     string `db:"name"`
-}
-
-func groupsByPort(ctx context.Context, q schema.Querier, ids []string) (map[int64][]SecurityGroup, error) {
-	rows, err := selectIn[memberRow](ctx, q, groupsOfServers, nil, ids)
-	if err != nil {
-		return nil, fmt.Errorf("read the security groups of servers: %w", err)
-	}
-	out := make(map[int64][]SecurityGroup, len(rows))
-	for _, r := range rows {
-		out[r.PortKey] = append(out[r.PortKey], SecurityGroup{ID: r.ID, Name: r.Name, key: r.Key})
-	}
-	return out, nil
 }
 
 // SecurityGroupsOf gives the security groups of servers' ports, each once, by the servers'
@@ -305,7 +393,7 @@ func hasGroup(groups []SecurityGroup, key int64) bool {
 
 // GuestPorts gives a server's ports with all that a hypervisor host needs of their networks.
 func (s *Service) GuestPorts(ctx context.Context, q schema.Querier, serverID string) ([]work.Port, error) {
-	byServer, err := portsByServer(ctx, q, []string{serverID})
+	byServer, err := s.OfServers(ctx, q, []string{serverID})
 	if err != nil {
 		return nil, err
 	}

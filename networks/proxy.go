@@ -142,7 +142,7 @@ type attached struct {
 	Network  string       `json:"net_id"`
 	Port     string       `json:"port_id"`
 	State    string       `json:"port_state"`
-	Tag      *string      `json:"tag"`
+	Tag      *string      `json:"tag" since:"2.70"`
 }
 
 type attachedIP struct {
@@ -150,25 +150,23 @@ type attachedIP struct {
 	Subnet  string `json:"subnet_id"`
 }
 
-// untagged is attached as it was before microversion 2.70.
-type untagged struct {
-	FixedIPs []attachedIP `json:"fixed_ips"`
-	MAC      string       `json:"mac_addr"`
-	Network  string       `json:"net_id"`
-	Port     string       `json:"port_id"`
-	State    string       `json:"port_state"`
+type attachedList struct {
+	Attachments []attached `json:"interfaceAttachments"`
 }
 
-// tagsSince is the first microversion at which an interface shows its tag.
-const tagsSince compat.Version = 70
+type attachedOne struct {
+	Attachment attached `json:"interfaceAttachment"`
+}
 
-func attachedView(p Port, v compat.Version) any {
-	a := attached{MAC: p.MAC, Network: p.NetworkID, Port: p.ID, State: p.Status, FixedIPs: []attachedIP{}}
+var (
+	attachedListView = compat.NewEncoder[attachedList]()
+	attachedOneView  = compat.NewEncoder[attachedOne]()
+)
+
+func attachedPort(p Port) attached {
+	a := attached{MAC: p.MAC, Network: p.NetworkID, Port: p.ID, State: p.Status}
 	for _, ip := range p.FixedIPs {
 		a.FixedIPs = append(a.FixedIPs, attachedIP{Address: ip.Address, Subnet: ip.SubnetID})
-	}
-	if v < tagsSince {
-		return untagged{a.FixedIPs, a.MAC, a.Network, a.Port, a.State}
 	}
 	if p.Tag != "" {
 		a.Tag = &p.Tag
@@ -182,7 +180,7 @@ func (s *Service) serverPorts(r *compat.Request) ([]Port, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: the resource is no server", r.Op.Name())
 	}
-	byServer, err := portsByServer(r.Context(), s.db, []string{of.ServerID()})
+	byServer, err := s.OfServers(r.Context(), s.db, []string{of.ServerID()})
 	return byServer[of.ServerID()], err
 }
 
@@ -191,11 +189,11 @@ func (s *Service) interfaces(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	out := make([]any, 0, len(ports))
+	var doc attachedList
 	for _, p := range ports {
-		out = append(out, attachedView(p, r.Version))
+		doc.Attachments = append(doc.Attachments, attachedPort(p))
 	}
-	return r.Answer(w, map[string]any{"interfaceAttachments": out})
+	return r.AnswerBytes(w, attachedListView.Append(nil, &doc, compat.At{Version: r.Version}))
 }
 
 func (s *Service) serverInterface(w http.ResponseWriter, r *compat.Request) error {
@@ -205,7 +203,8 @@ func (s *Service) serverInterface(w http.ResponseWriter, r *compat.Request) erro
 	}
 	for _, p := range ports {
 		if p.ID == r.Var("port_id") {
-			return r.Answer(w, map[string]any{"interfaceAttachment": attachedView(p, r.Version)})
+			doc := attachedOne{attachedPort(p)}
+			return r.AnswerBytes(w, attachedOneView.Append(nil, &doc, compat.At{Version: r.Version}))
 		}
 	}
 	of := r.Resource.(server)
