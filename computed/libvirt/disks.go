@@ -55,16 +55,30 @@ func checkUUID(uuid string) error {
 // prepareDirs makes the state directory. QEMU's account may pass through it, not list it.
 func (d *Driver) prepareDirs() error {
 	// What a snapshot of an earlier process left half made is of no use.
-	err := os.RemoveAll(d.tempDir())
+	old, err := filepath.Glob(filepath.Join(d.tempDir(), "snapshot-*"))
 	if err != nil {
-		return fmt.Errorf("clear temporary files: %w", err)
+		return fmt.Errorf("list temporary files: %w", err)
+	}
+	for _, p := range old {
+		err := os.RemoveAll(p)
+		if err != nil {
+			return fmt.Errorf("clear temporary files: %w", err)
+		}
 	}
 	for _, dir := range []string{d.cfg.StateDir, d.instancesDir(), d.imagesDir(), d.tempDir()} {
 		err := os.MkdirAll(dir, 0o711)
 		if err != nil {
 			return fmt.Errorf("make state directory: %w", err)
 		}
-		err = os.Chmod(dir, 0o711)
+		st, err := os.Stat(dir)
+		if err != nil {
+			return fmt.Errorf("look at state directory: %w", err)
+		}
+		const pass = 0o011
+		if st.Mode()&pass == pass {
+			continue
+		}
+		err = os.Chmod(dir, st.Mode().Perm()|pass)
 		if err != nil {
 			return fmt.Errorf("open state directory to QEMU: %w", err)
 		}

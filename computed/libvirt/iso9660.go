@@ -189,26 +189,10 @@ func (n *isoNode) records(made time.Time) []byte {
 		}
 		b = append(b, r...)
 	}
-	self := n.record("\x00", made, "")
-	if n.parent == n {
-		// The first record of the root announces Rock Ridge.
-		id := "IEEE_P1282"
-		sp := []byte{'S', 'P', 7, 1, 0xbe, 0xef, 0}
-		er := append([]byte{'E', 'R', byte(8 + len(id)), 1, byte(len(id)), 0, 0, 1}, id...)
-		self = pad(append(self[:len(self):len(self)], append(sp, er...)...))
-		self[0] = byte(len(self))
-	}
-	add(self)
+	add(n.record("\x00", made, ""))
 	add(n.parent.record("\x01", made, ""))
 	for _, c := range n.children {
 		add(c.record(c.short, made, c.name))
-	}
-	return b
-}
-
-func pad(b []byte) []byte {
-	if len(b)%2 == 1 {
-		return append(b, 0)
 	}
 	return b
 }
@@ -234,6 +218,11 @@ func (n *isoNode) record(id string, made time.Time, name string) []byte {
 	if len(r)%2 == 1 {
 		r = append(r, 0)
 	}
+	// The first record of the root announces Rock Ridge; SP must come first.
+	announce := n.parent == n && id == "\x00"
+	if announce {
+		r = append(r, 'S', 'P', 7, 1, 0xbe, 0xef, 0)
+	}
 	px := make([]byte, 36)
 	copy(px, []byte{'P', 'X', 36, 1})
 	both32(px[4:], mode)
@@ -243,7 +232,12 @@ func (n *isoNode) record(id string, made time.Time, name string) []byte {
 		r = append(r, 'N', 'M', byte(5+len(name)), 1, 0)
 		r = append(r, name...)
 	}
-	r = pad(r)
+	if announce {
+		r = append(r, "ER\x12\x01\x0a\x00\x00\x01RRIP_1991A"...)
+	}
+	if len(r)%2 == 1 {
+		r = append(r, 0)
+	}
 	r[0] = byte(len(r))
 	return r
 }

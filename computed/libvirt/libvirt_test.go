@@ -1,11 +1,14 @@
 package libvirt
 
 import (
+	"bytes"
 	"crypto/sha512"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -364,5 +367,162 @@ func TestProperties(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// A guest gets its config drive and its address, and the next guest gets the address of
+// one that was just deleted.
+func TestGuestSeesItsWorld(t *testing.T) {
+	h := newHost(t)
+	d := h.driver(t)
+	defer d.Close()
+	ctx := t.Context()
+	for range 2 {
+		g := h.guest(t)
+		g.Ports[0].Fixed[0].Address = "10.77.0.50"
+		for _, do := range []func() error{
+			func() error { return d.CreateDisks(ctx, g) },
+			func() error { return d.PlugPorts(ctx, g) },
+			func() error { return d.Define(ctx, g) },
+			func() error { return d.Start(ctx, g.UUID) },
+		} {
+			err := do()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		var text string
+		for range 600 {
+			b, err := d.Console(ctx, g.UUID, 1<<20)
+			if err == nil {
+				text = string(b)
+			}
+			if strings.Contains(text, "login:") {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		for _, want := range []string{
+			"KN-CONFIG-DRIVE dev=sr0 fs=iso9660", "KN-META source=config-drive", "KN-HOSTNAME " + g.Hostname,
+			"mac=" + g.Ports[0].MAC + " ip=10.77.0.50/24", "mtu=1450", "dns=10.77.0.1",
+			"2012-08-10", "meta-data.json", "169.254.169.254 via 10.77.0.1",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("console lacks %q", want)
+			}
+		}
+		if strings.Contains(text, "default via") {
+			t.Error("a guest of an isolated network has a default route")
+		}
+		conn, err := net.DialTimeout("tcp", "10.77.0.50:80", 5*time.Second)
+		if err != nil {
+			t.Errorf("reach guest: %v", err)
+		} else {
+			conn.Close()
+		}
+		if t.Failed() {
+			t.Logf("console:\n%s", text)
+		}
+		for _, do := range []func() error{
+			func() error { return d.PowerOff(ctx, g.UUID) },
+			func() error { return d.Undefine(ctx, g.UUID) },
+			func() error { return d.UnplugPorts(ctx, g) },
+			func() error { return d.DeleteDisks(ctx, g.UUID) },
+		} {
+			err := do()
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// With outbound, the host routes for its guests.
+func TestNAT(t *testing.T) {
+	h := newHost(t)
+	d := h.driver(t)
+	defer d.Close()
+	g := h.guest(t)
+	n := &g.Ports[0].Network
+	n.ID, n.Bridge, n.Outbound = "44444444-0000-4000-8000-000000000000", "knbr2", "nat"
+	n.Subnets[0].CIDR, n.Subnets[0].Gateway = "10.79.0.0/24", "10.79.0.1"
+	g.Ports[0].Fixed[0].Address = "10.79.0.9"
+	before, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.WriteFile("/proc/sys/net/ipv4/ip_forward", before, 0o644) // the namespace's own
+	defer exec.Command("virsh", "net-undefine", "kn-44444444").Run()
+	defer exec.Command("virsh", "net-destroy", "kn-44444444").Run()
+	for range 2 {
+		err := d.PlugPorts(t.Context(), g)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !forwarding(t) {
+		t.Error("the host does not forward")
+	}
+}
+
+// What a cloud's user may have uploaded must not reach a guest.
+func TestHostileImages(t *testing.T) {
+	h := newHost(t)
+	d := h.driver(t)
+	defer d.Close()
+	make := func(args ...string) []byte {
+		t.Helper()
+		path := filepath.Join(t.TempDir(), "image")
+		out, err := exec.Command("qemu-img", append(append([]string{"create", "-q"}, args...), path, "1M")...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("qemu-img create: %v: %s", err, out)
+		}
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	big := filepath.Join(t.TempDir(), "big")
+	out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", big, "2G").CombinedOutput()
+	if err != nil {
+		t.Fatalf("qemu-img create: %v: %s", err, out)
+	}
+	bigData, err := os.ReadFile(big)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name string
+		data []byte
+		want error
+	}{
+		{"backing file", make("-f", "qcow2", "-u", "-F", "raw", "-b", "/etc/passwd"), ErrBadImage},
+		{"data file", make("-f", "qcow2", "-o", "data_file="+filepath.Join(t.TempDir(), "data")), ErrBadImage},
+		{"raw declared as qcow2", bytes.Repeat([]byte("x"), 1<<16), ErrBadImage},
+		{"cut short", bigData[:90], ErrBadImage},
+		{"larger than the root disk", bigData, computed.ErrDiskTooSmall},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write(tt.data) }))
+			defer srv.Close()
+			sum := sha512.Sum512(tt.data)
+			g := h.guest(t)
+			g.Image.SHA512, g.Image.Size = hex.EncodeToString(sum[:]), int64(len(tt.data))
+			g.Image.Source = &work.Transfer{URL: srv.URL}
+			err := d.CreateDisks(t.Context(), g)
+			if !errors.Is(err, tt.want) {
+				t.Errorf("create disks: %v, want %v", err, tt.want)
+			}
+			err = d.DeleteDisks(t.Context(), g.UUID)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	removed, err := d.CleanCache(t.Context(), 0)
+	if err != nil || len(removed) != 1 {
+		t.Errorf("cleaned %v, %v; want the one that was only too large", removed, err)
 	}
 }
