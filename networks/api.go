@@ -30,10 +30,12 @@ type handler func(w http.ResponseWriter, r *request) error
 type access int
 
 const (
-	nobody  access = iota
-	readers        // who may read in the project, and services
-	members        // who may change things in the project
-	admins         // admins, and services where they act for servers
+	nobody   access = iota
+	readers         // who may read in the project, and services
+	members         // who may change things in the project
+	plugs           // members, and services, which plug ports for servers
+	services        // admins and services
+	admins
 )
 
 // allows reports whether the caller has the role; whose rows it then reaches is the
@@ -44,11 +46,11 @@ func (a access) allows(c *compat.Caller) bool {
 		return false
 	case c.IsAdmin():
 		return true
-	case c.Has("service"):
-		return a == readers || a == admins
+	case c.Has("service") && (a == readers || a == plugs || a == services):
+		return true
 	case a == readers:
 		return c.Has("reader") || c.Has("member")
-	case a == members:
+	case a == members || a == plugs:
 		return c.Has("member")
 	}
 	return false
@@ -71,21 +73,21 @@ func (s *Service) table() []route {
 		path := "/" + k.path
 		t = append(t,
 			route{"GET", path, readers, s.list(k)},
-			route{"POST", path, members, s.create(k)},
+			route{"POST", path, k.writers, s.create(k)},
 			route{"GET", path + "/{id}", readers, s.show(k)},
-			route{"PUT", path + "/{id}", members, s.update(k)},
-			route{"DELETE", path + "/{id}", members, s.remove(k)},
+			route{"PUT", path + "/{id}", k.writers, s.update(k)},
+			route{"DELETE", path + "/{id}", k.writers, s.remove(k)},
 		)
 		if !k.tagged {
 			continue
 		}
 		t = append(t,
 			route{"GET", path + "/{id}/tags", readers, s.listTags(k)},
-			route{"PUT", path + "/{id}/tags", members, s.replaceTags(k)},
-			route{"DELETE", path + "/{id}/tags", members, s.clearTags(k)},
+			route{"PUT", path + "/{id}/tags", k.writers, s.replaceTags(k)},
+			route{"DELETE", path + "/{id}/tags", k.writers, s.clearTags(k)},
 			route{"GET", path + "/{id}/tags/{tag}", readers, s.hasTag(k)},
-			route{"PUT", path + "/{id}/tags/{tag}", members, s.addTag(k)},
-			route{"DELETE", path + "/{id}/tags/{tag}", members, s.removeTag(k)},
+			route{"PUT", path + "/{id}/tags/{tag}", k.writers, s.addTag(k)},
+			route{"DELETE", path + "/{id}/tags/{tag}", k.writers, s.removeTag(k)},
 		)
 	}
 	for _, plural := range emptyCollections {

@@ -10,7 +10,7 @@ import (
 
 func (s *Service) groupKind() *kind {
 	k := &kind{
-		single: "security_group", plural: "security_groups", path: "security-groups", tagged: true,
+		single: "security_group", plural: "security_groups", path: "security-groups", tagged: true, writers: members,
 		from: "security_groups g", columns: groupColumns, alias: "g",
 		attrs: append(standard("g"), []attribute{
 			{name: "name", column: "g.name", post: members, put: members},

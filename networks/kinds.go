@@ -31,6 +31,7 @@ type kind struct {
 	alias          string // of its own table in from
 	shared         string // SQL: everybody may see the row
 	tagged         bool
+	writers        access // who may make, change and delete it
 	attrs          []attribute
 	missing        func(id string) *compat.Fault
 
@@ -61,8 +62,8 @@ func (k *kind) attribute(name string) *attribute {
 func standard(alias string) []attribute {
 	return []attribute{
 		{name: "id", column: alias + ".uuid"},
-		{name: "project_id", column: alias + ".project_id", post: members},
-		{name: "description", column: alias + ".description", post: members, put: members},
+		{name: "project_id", column: alias + ".project_id", post: plugs},
+		{name: "description", column: alias + ".description", post: plugs, put: plugs},
 		{name: "created_at"}, {name: "updated_at"},
 		{name: "revision_number", column: alias + ".revision", form: number},
 	}

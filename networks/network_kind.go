@@ -11,7 +11,7 @@ import (
 
 func (s *Service) networkKind() *kind {
 	k := &kind{
-		single: "network", plural: "networks", path: "networks", tagged: true,
+		single: "network", plural: "networks", path: "networks", tagged: true, writers: members,
 		from: "networks n", columns: networkColumns, alias: "n", shared: "n.shared = 1",
 		attrs: append(standard("n"), []attribute{
 			{name: "name", column: "n.name", post: members, put: members},

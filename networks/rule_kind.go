@@ -15,7 +15,7 @@ import (
 
 func (s *Service) ruleKind() *kind {
 	k := &kind{
-		single: "security_group_rule", plural: "security_group_rules", path: "security-group-rules",
+		single: "security_group_rule", plural: "security_group_rules", path: "security-group-rules", writers: members,
 		from: ruleFrom, columns: ruleColumns, alias: "r",
 		attrs: append(standard("r"), []attribute{
 			{name: "security_group_id", column: "g.uuid", post: members, required: true},

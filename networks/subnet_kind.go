@@ -13,7 +13,7 @@ import (
 
 func (s *Service) subnetKind() *kind {
 	k := &kind{
-		single: "subnet", plural: "subnets", path: "subnets", tagged: true,
+		single: "subnet", plural: "subnets", path: "subnets", tagged: true, writers: members,
 		from: "subnets s JOIN networks n ON n.id = s.network_id", columns: subnetColumns, alias: "s", shared: "n.shared = 1",
 		attrs: append(standard("s"), []attribute{
 			{name: "name", column: "s.name", post: members, put: members},
