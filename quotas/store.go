@@ -65,21 +65,69 @@ func readLimits(ctx context.Context, q schema.Querier, projectID, userID string)
 
 const selectUserLimits = `SELECT user_id, resource, hard_limit FROM quota_limits WHERE project_id = ? AND user_id > ''`
 
-// usersShare adds up what the limits of a project's users give away, by resource.
-// Unlimited users count nothing.
-func usersShare(ctx context.Context, q schema.Querier, projectID string) (map[string]int, error) {
+// usersShare adds up what the limits of a project's users give away, by resource, and gives
+// those of one user. Unlimited users count nothing.
+func usersShare(ctx context.Context, q schema.Querier, projectID, userID string) (all, own map[string]int, err error) {
 	var rows []limitRow
-	err := q.SelectContext(ctx, &rows, selectUserLimits, projectID)
+	err = q.SelectContext(ctx, &rows, selectUserLimits, projectID)
 	if err != nil {
-		return nil, fmt.Errorf("read quota limits of users: %w", err)
+		return nil, nil, fmt.Errorf("read quota limits of users: %w", err)
 	}
-	out := map[string]int{}
+	all, own = map[string]int{}, map[string]int{}
 	for _, row := range rows {
-		if row.HardLimit > 0 {
-			out[row.Resource] += row.HardLimit
+		if row.HardLimit < 0 {
+			continue
+		}
+		all[row.Resource] += row.HardLimit
+		if row.UserID == userID {
+			own[row.Resource] = row.HardLimit
 		}
 	}
-	return out, nil
+	return all, own, nil
+}
+
+const (
+	updateLimit      = `UPDATE quota_limits SET hard_limit = ? WHERE project_id = ? AND user_id = ? AND resource = ?`
+	insertLimit      = `INSERT INTO quota_limits (hard_limit, project_id, user_id, resource) VALUES (?, ?, ?, ?)`
+	updateClassLimit = `UPDATE quota_classes SET hard_limit = ? WHERE class = ? AND resource = ?`
+	insertClassLimit = `INSERT INTO quota_classes (hard_limit, class, resource) VALUES (?, ?, ?)`
+)
+
+// upsert changes a row or makes it. Of two that make it at once one changes it after all.
+func upsert(ctx context.Context, tx *schema.Tx, update, insert string, args ...any) error {
+	ok, err := schema.Changed(tx.ExecContext(ctx, update, args...))
+	if err == nil && !ok {
+		_, err = tx.ExecContext(ctx, insert, args...)
+		if schema.Duplicate(err) {
+			_, err = tx.ExecContext(ctx, update, args...)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("set a quota limit: %w", err)
+	}
+	return nil
+}
+
+const (
+	deleteProjectLimits = `DELETE FROM quota_limits WHERE project_id = ?`
+	deleteUserLimits    = `DELETE FROM quota_limits WHERE project_id = ? AND user_id = ?`
+)
+
+// deleteLimits removes the limits of a user in a project, or of the project and its users.
+func (s *Service) deleteLimits(ctx context.Context, projectID, userID string) error {
+	defer s.seen.forget()
+	statement, args := deleteProjectLimits, []any{projectID}
+	if userID != "" {
+		statement, args = deleteUserLimits, append(args, userID)
+	}
+	err := s.db.Tx(ctx, func(tx *schema.Tx) error {
+		_, err := tx.ExecContext(ctx, statement, args...)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("delete quota limits: %w", err)
+	}
+	return nil
 }
 
 // Limit gives the limit in force for one resource, -1 for unlimited; userID may be empty.
