@@ -36,7 +36,7 @@ type host struct {
 func newHost(t testing.TB) *host {
 	t.Helper()
 	needDaemon(t)
-	data, err := os.ReadFile(testImage(t))
+	data, err := os.ReadFile(os.Getenv(imageVar))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,12 +78,17 @@ func configDrive(g *work.Guest) (map[string][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string][]byte{
+	files := map[string][]byte{
 		"openstack/latest/meta_data.json":     meta,
 		"openstack/2012-08-10/meta_data.json": meta,
 		"ec2/latest/meta-data.json":           []byte("{}"),
-		"openstack/latest/user_data":          []byte("#!/bin/sh\nls -R /run/cd; ip route\n"),
-	}, nil
+		"openstack/latest/user_data": []byte("#!/bin/sh\ncd /run/cd; ls openstack ec2/latest; ip route\n" +
+			"echo $(cat openstack/content/* | wc -c) bytes in $(ls openstack/content | wc -l) files\n"),
+	}
+	for n := range 60 { // a directory of several sectors
+		files[fmt.Sprintf("openstack/content/a.file-with_a.longer-name-%03d", n)] = []byte("ten bytes.")
+	}
+	return files, nil
 }
 
 func (h *host) guest(testing.TB) *work.Guest {
@@ -406,6 +411,7 @@ func TestGuestSeesItsWorld(t *testing.T) {
 			"KN-CONFIG-DRIVE dev=sr0 fs=iso9660", "KN-META source=config-drive", "KN-HOSTNAME " + g.Hostname,
 			"mac=" + g.Ports[0].MAC + " ip=10.77.0.50/24", "mtu=1450", "dns=10.77.0.1",
 			"2012-08-10", "meta-data.json", "169.254.169.254 via 10.77.0.1",
+			"600 bytes in 60 files",
 		} {
 			if !strings.Contains(text, want) {
 				t.Errorf("console lacks %q", want)
@@ -419,6 +425,10 @@ func TestGuestSeesItsWorld(t *testing.T) {
 			t.Errorf("reach guest: %v", err)
 		} else {
 			conn.Close()
+		}
+		addr, err := d.VNC(ctx, g.UUID)
+		if err != nil || !strings.HasPrefix(addr, "127.0.0.1:59") {
+			t.Errorf("VNC at %q, %v", addr, err)
 		}
 		if t.Failed() {
 			t.Logf("console:\n%s", text)

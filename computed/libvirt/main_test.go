@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -17,7 +18,10 @@ import (
 // of the machine's own libvirt and network is touched, and all daemons and guests end with
 // the first process of the process namespace.
 
-const insideVar = "KILONOVA_TEST_LIBVIRT_INSIDE"
+const (
+	insideVar = "KILONOVA_TEST_LIBVIRT_INSIDE"
+	imageVar  = "KILONOVA_TEST_IMAGE" // the test guest's image, built if it is not set
+)
 
 // whyNot says why the driver cannot be tested here, if so.
 var whyNot string
@@ -39,9 +43,19 @@ func TestMain(m *testing.M) {
 		os.RemoveAll(daemon.dir)
 		os.Exit(code)
 	}
+	flag.Parse()
 	whyNot = cannotRun()
 	if whyNot != "" {
 		os.Exit(m.Run())
+	}
+	env := append(os.Environ(), insideVar+"=1")
+	if !testing.Short() {
+		path, err := buildImage() // here, as it may need the network
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "build test image:", err)
+			os.Exit(1)
+		}
+		env = append(env, imageVar+"="+path)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -52,7 +66,7 @@ func TestMain(m *testing.M) {
 	args := []string{"--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
 		"--", "sh", "-c", `"$@"; exit $?`, "sh", self}
 	cmd := exec.Command("unshare", append(args, os.Args[1:]...)...)
-	cmd.Env = append(os.Environ(), insideVar+"=1")
+	cmd.Env = env
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err = cmd.Run()
 	var exit *exec.ExitError
@@ -221,32 +235,26 @@ func needDaemon(t testing.TB) {
 	}
 }
 
-// testImage gives the path of the test guest's image, building it if need be.
-func testImage(t testing.TB) string {
-	t.Helper()
-	path := os.Getenv("KILONOVA_TEST_IMAGE")
+// buildImage gives the path of the test guest's image.
+func buildImage() (string, error) {
+	path := os.Getenv(imageVar)
 	if path != "" {
-		return path
+		return path, nil
 	}
 	root, err := filepath.Abs("../..")
 	if err != nil {
-		t.Fatal(err)
-	}
-	script := filepath.Join(root, "scripts", "build-testvm.sh")
-	_, err = os.Stat(script)
-	if err != nil {
-		t.Skip("no test image: set KILONOVA_TEST_IMAGE")
+		return "", err
 	}
 	path = filepath.Join(root, ".cache", "testvm.qcow2")
 	err = os.MkdirAll(filepath.Dir(path), 0o755)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	out, err := exec.Command(script, path).CombinedOutput()
+	out, err := exec.Command(filepath.Join(root, "scripts", "build-testvm.sh"), path).CombinedOutput()
 	if err != nil {
-		t.Fatalf("build test image: %v\n%s", err, out)
+		return "", fmt.Errorf("%w: %s", err, out)
 	}
-	return path
+	return path, nil
 }
 
 // forwarding reads whether the namespace forwards packets.

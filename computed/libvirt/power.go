@@ -5,7 +5,9 @@ import (
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"strconv"
 	"time"
 
 	virt "libvirt.org/go/libvirt"
@@ -321,4 +323,23 @@ func counters(dom *virt.Domain, live *liveDomain, diag *work.Diagnostics) error 
 		diag.MemoryUsedMB = int((available - unused) / 1024)
 	}
 	return nil
+}
+
+// VNC gives the address, host:port, of a running guest's VNC server, or ErrNoConsole.
+func (d *Driver) VNC(ctx context.Context, uuid string) (string, error) {
+	addr := ""
+	err := d.domain(ctx, uuid, func(dom *virt.Domain) error {
+		live, err := liveXML(dom)
+		if err != nil {
+			return err
+		}
+		for _, g := range live.Graphics {
+			if g.Type == "vnc" && g.Port > 0 {
+				addr = net.JoinHostPort(g.Listen, strconv.Itoa(g.Port))
+				return nil
+			}
+		}
+		return computed.ErrNoConsole
+	})
+	return addr, wrap(err, "find VNC server of", uuid)
 }

@@ -337,12 +337,9 @@ func (c *Connect) RegisterCloseCallback(callback CloseCallback) error {
 func (c *Connect) UnregisterCloseCallback() error {
 	var e C.kn_error
 	C.kn_unregisterClose(&e, c.ptr)
-	err := take(&e)
-	if err != nil {
-		return err
-	}
+	// A connection that is lost refuses, but will not call either.
 	callbacks.unbind(closeKey(c.ptr))
-	return nil
+	return take(&e)
 }
 
 // EventRegisterDefaultImpl installs libvirt's own event loop. It must be called before
@@ -412,12 +409,9 @@ func (c *Connect) DomainEventLifecycleRegister(dom *Domain, callback DomainEvent
 func (c *Connect) DomainEventDeregister(callbackId int) error {
 	var e C.kn_error
 	C.kn_virConnectDomainEventDeregisterAny(&e, c.ptr, C.int(callbackId))
-	err := take(&e)
-	if err != nil {
-		return err
-	}
+	// A connection that is lost refuses, but will not call either.
 	callbacks.unbind(eventKey{c.ptr, callbackId})
-	return nil
+	return take(&e)
 }
 
 type (
