@@ -34,33 +34,43 @@ var daemon struct {
 
 func TestMain(m *testing.M) {
 	if os.Getenv(insideVar) != "" {
+		daemon.dir = os.Getenv(insideVar)
 		err := startDaemons()
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "start libvirtd:", err)
 			os.Exit(1)
 		}
-		code := m.Run()
-		os.RemoveAll(daemon.dir)
-		os.Exit(code)
+		os.Exit(m.Run())
 	}
+	os.Exit(outside(m))
+}
+
+// outside runs the test binary again in its namespaces, and cleans up after they are gone.
+func outside(m *testing.M) int {
 	flag.Parse()
 	whyNot = cannotRun()
 	if whyNot != "" {
-		os.Exit(m.Run())
+		return m.Run()
 	}
-	env := append(os.Environ(), insideVar+"=1")
+	dir, err := os.MkdirTemp("", "kilonova-libvirt-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	env := append(os.Environ(), insideVar+"="+dir)
 	if !testing.Short() {
 		path, err := buildImage() // here, as it may need the network
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "build test image:", err)
-			os.Exit(1)
+			return 1
 		}
 		env = append(env, imageVar+"="+path)
 	}
 	self, err := os.Executable()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
 	// The shell is process 1, and buries the guests' processes.
 	args := []string{"--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc",
@@ -71,12 +81,13 @@ func TestMain(m *testing.M) {
 	err = cmd.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
-		os.Exit(exit.ExitCode())
+		return exit.ExitCode()
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
+		return 1
 	}
+	return 0
 }
 
 func cannotRun() string {
@@ -99,12 +110,8 @@ func cannotRun() string {
 // startDaemons makes the namespaces a host: state directories of their own over the usual
 // ones, the loopback device, and the daemons with their stock configuration.
 func startDaemons() error {
-	dir, err := os.MkdirTemp("", "kilonova-libvirt-")
-	if err != nil {
-		return err
-	}
-	daemon.dir = dir
-	err = os.Chmod(dir, 0o711)
+	dir := daemon.dir
+	err := os.Chmod(dir, 0o711)
 	if err != nil {
 		return err
 	}
