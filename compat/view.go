@@ -32,6 +32,7 @@ type ShowMask uint32
 // is declared, what clients see of it:
 //
 //	json:"name"            the name; ",omitempty" leaves out what is empty, ",omitnil" what is nil
+//	api:"name"             the same, for a name that another field has at other versions
 //	since:"2.19"           the first microversion that has the field
 //	until:"2.46"           the last one
 //	since.update:"2.75"    the first one in the view "update"
@@ -156,7 +157,11 @@ func (c *compiler) structPlan(t reflect.Type) *structPlan {
 	c.structs[t] = s
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		tag, ok := f.Tag.Lookup("api")
+		if !ok {
+			tag = f.Tag.Get("json")
+		}
+		name, options, _ := strings.Cut(tag, ",")
 		if name == "" || name == "-" {
 			panic(fmt.Sprintf("compat: field %s of view %v has no json name", f.Name, t))
 		}

@@ -82,8 +82,12 @@ const removeWork = `DELETE FROM work WHERE id = ? AND state = ?`
 // finishOne applies one report and removes its row, in one transaction: it happens once or
 // not at all.
 func (s *Service) finishOne(ctx context.Context, f *finished) error {
+	err := s.dropSnapshot(ctx, f)
+	if err != nil {
+		return err
+	}
 	var ring string
-	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
+	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		ring = ""
 		mine, err := schema.Changed(tx.ExecContext(ctx, removeWork, f.ID, f.State))
 		if err != nil || !mine {
@@ -107,6 +111,23 @@ func (s *Service) finishOne(ctx context.Context, f *finished) error {
 	})
 	if err == nil && ring != "" {
 		s.Bell.Ring(ring)
+	}
+	return err
+}
+
+// dropSnapshot ends the image of a snapshot that failed. It comes before the report is
+// applied, in a transaction of the image's own: to do it twice is to do it once.
+func (s *Service) dropSnapshot(ctx context.Context, f *finished) error {
+	if f.Kind != work.Snapshot || f.State == work.Done {
+		return nil
+	}
+	v, err := get(ctx, s.DB, f.ServerUUID)
+	if err != nil || v == nil || v.before().ImageID == "" {
+		return err
+	}
+	err = s.Images.Fail(ctx, v.before().ImageID, "the snapshot failed")
+	if compat.IsNotFound(err) {
+		return nil
 	}
 	return err
 }
@@ -214,10 +235,6 @@ func (s *Service) settle(ctx context.Context, tx *schema.Tx, v *Server, kind wor
 			set["old_state"] = nil
 			flavorColumns(set, *o.Old)
 			return s.shrinkTo(ctx, tx, v, *o.Old)
-		}
-	case work.Snapshot:
-		if !ok && o.ImageID != "" {
-			return s.Images.Fail(ctx, o.ImageID, "the snapshot failed")
 		}
 	}
 	return nil

@@ -62,6 +62,10 @@ func (s *Service) endOverdue(ctx context.Context) error {
 }
 
 func (s *Service) endOne(ctx context.Context, f *finished) error {
+	err := s.dropSnapshot(ctx, f)
+	if err != nil {
+		return err
+	}
 	return s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		mine, err := schema.Changed(tx.ExecContext(ctx, removeWork, f.ID, f.State))
 		if err != nil || !mine {

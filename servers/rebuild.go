@@ -438,7 +438,7 @@ func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string)
 	properties["user_id"] = v.UserID
 	properties["base_image_ref"] = v.ImageID
 	return images.Snapshot{Name: name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
-		MinDisk: int(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
+		MinDisk: int64(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
 }
 
 // specFor is how a server that exists is placed anew.

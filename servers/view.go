@@ -45,7 +45,7 @@ type serverView struct {
 	HostID     string        `json:"hostId"`
 	Image      compat.Raw    `json:"image"`
 	FlavorRef  *flavorRef    `json:"flavor" until:"2.46"`
-	Flavor     *flavorView   `json:"flavor" since:"2.47"`
+	Flavor     *flavorView   `api:"flavor" since:"2.47"`
 	Created    string        `json:"created"`
 	Updated    string        `json:"updated"`
 	Addresses  compat.Raw    `json:"addresses"`
@@ -86,7 +86,7 @@ type serverView struct {
 	TrustedCerts compat.Raw `json:"trusted_image_certificates" since:"2.63"`
 	ServerGroups []string   `json:"server_groups" in:"show,update,rebuild" since:"2.71"`
 	LockedReason *string    `json:"locked_reason" since:"2.73"`
-	Hostname     string     `json:"OS-EXT-SRV-ATTR:hostname" since:"2.90"`
+	Hostname     string     `api:"OS-EXT-SRV-ATTR:hostname" since:"2.90"`
 	PinnedZone   *string    `json:"pinned_availability_zone" since:"2.96"`
 	Hints        compat.Raw `json:"scheduler_hints" since:"2.100"`
 	AdminPass    *string    `json:"adminPass,omitnil" in:"rebuild"`

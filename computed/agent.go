@@ -1,0 +1,345 @@
+package computed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+// Config is what the daemon of a host needs.
+type Config struct {
+	DB     *schema.DB
+	Driver Driver
+	Host   string    // the host's name in the database
+	Bell   work.Bell // rings work.API when something is finished; nil for none
+	Wake   <-chan struct{}
+	// Doorbell is the address at which Wake is rung, for the host's row; "" inside `up`.
+	Doorbell   string
+	Poll       time.Duration // between polls when idle; a second, jittered, if 0
+	Heartbeat  time.Duration // between heartbeats; 5 s if 0
+	Reconcile  time.Duration // between comparisons with the hypervisor; a minute if 0
+	Clock      schema.Clock
+	Log        *slog.Logger
+	Parallel   int // servers worked on at once; 16 if 0
+	HTTPClient *http.Client
+	// Register makes the host's row where the account may; nil where `kilonova host add`
+	// has made it.
+	Register func(ctx context.Context, info work.HostInfo) error
+}
+
+// Agent is the daemon of one host.
+type Agent struct {
+	Config
+	id      string // this process, in leases
+	started schema.Micros
+	ready   chan struct{}
+	slots   chan struct{}
+	idle    chan struct{} // a piece of work ended: there may be room for more
+
+	mu      sync.Mutex
+	busy    map[string]*job // by server uuid
+	reading map[int64]bool
+	strange map[string]bool // guests seen once that are none of ours
+}
+
+// job is a piece of work that runs.
+type job struct {
+	id     int64
+	cancel context.CancelCauseFunc
+}
+
+const (
+	defaultPoll      = time.Second
+	defaultHeartbeat = 5 * time.Second
+	defaultReconcile = time.Minute
+	defaultParallel  = 16
+	lease            = 60 * time.Second
+)
+
+// errSuperseded says that the server went on without this work.
+var errSuperseded = errors.New("superseded by newer work")
+
+// errReplaced says that a newer daemon has taken this host over.
+var errReplaced = errors.New("another daemon has started for this host")
+
+// New makes the daemon; Run starts it.
+func New(cfg Config) (*Agent, error) {
+	if cfg.DB == nil || cfg.Driver == nil || cfg.Host == "" {
+		return nil, fmt.Errorf("computed: a database, a driver and a host name are needed")
+	}
+	setDefault(&cfg.Poll, defaultPoll)
+	setDefault(&cfg.Heartbeat, defaultHeartbeat)
+	setDefault(&cfg.Reconcile, defaultReconcile)
+	setDefault(&cfg.Parallel, defaultParallel)
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.HTTPClient == nil {
+		// A ticket must not follow a redirect to somebody else.
+		cfg.HTTPClient = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	}
+	cfg.Log = cfg.Log.With("host", cfg.Host)
+	return &Agent{Config: cfg, id: uuid.NewString(), ready: make(chan struct{}), slots: make(chan struct{}, cfg.Parallel),
+		idle: make(chan struct{}, 1), busy: map[string]*job{}, reading: map[int64]bool{}, strange: map[string]bool{}}, nil
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v == 0 {
+		*v = d
+	}
+}
+
+// Ready is closed when the host is on record and the first poll was made.
+func (a *Agent) Ready() <-chan struct{} { return a.ready }
+
+// Run works until ctx ends, and then waits for what it began: work that was cancelled goes
+// on when the daemon starts again.
+func (a *Agent) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	err := a.register(ctx)
+	if err != nil {
+		return err
+	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	background := func(f func(context.Context)) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			f(ctx)
+		}()
+	}
+	background(func(ctx context.Context) { a.heartbeats(ctx, stop) })
+	background(a.reconciles)
+	background(a.follow)
+	a.poll(ctx, &wg)
+	if errors.Is(context.Cause(ctx), errReplaced) {
+		return errReplaced
+	}
+	return nil
+}
+
+// poll asks for work until ctx ends: at once when rung or when work ended, else every
+// interval with jitter, so that many hosts do not ask in step.
+func (a *Agent) poll(ctx context.Context, wg *sync.WaitGroup) {
+	first := true
+	for ctx.Err() == nil {
+		err := a.pollOnce(ctx, wg)
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "poll for work", "err", err)
+		}
+		if first && err == nil {
+			close(a.ready)
+			first = false
+		}
+		wait := time.NewTimer(a.Poll*3/4 + rand.N(a.Poll/2))
+		select {
+		case <-ctx.Done():
+		case <-a.Wake:
+		case <-a.idle:
+		case <-wait.C:
+		}
+		wait.Stop()
+	}
+}
+
+type workRow struct {
+	ID         int64         `db:"id"`
+	ServerUUID string        `db:"server_uuid"`
+	Kind       work.Kind     `db:"kind"`
+	Generation int64         `db:"generation"`
+	State      work.State    `db:"state"`
+	ClaimedBy  string        `db:"claimed_by"`
+	LeaseUntil schema.Micros `db:"lease_until"`
+	Attempts   int           `db:"attempts"`
+}
+
+const selectWork = `
+SELECT id, server_uuid, kind, generation, state, claimed_by, lease_until, attempts
+FROM work WHERE host = ? AND state IN ('queued', 'running') ORDER BY id LIMIT 200`
+
+// pollOnce starts what can be started: of each server the oldest piece, reads at once.
+func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
+	var rows []workRow
+	err := a.DB.SelectContext(ctx, &rows, selectWork, a.Host)
+	if err != nil {
+		return fmt.Errorf("look for work: %w", err)
+	}
+	seen := map[string]bool{}
+	for i := range rows {
+		row := &rows[i]
+		if reads[row.Kind] != nil {
+			a.startRead(ctx, wg, row)
+			continue
+		}
+		a.mu.Lock()
+		running := a.busy[row.ServerUUID]
+		a.mu.Unlock()
+		if running != nil && row.ID > running.id {
+			running.cancel(errSuperseded) // the API has gone on: whatever runs no longer counts
+		}
+		if running != nil || seen[row.ServerUUID] {
+			continue
+		}
+		seen[row.ServerUUID] = true
+		if !a.startJob(ctx, wg, row) {
+			return nil // no room; the end of a job polls again
+		}
+	}
+	return nil
+}
+
+// startJob runs a piece of work beside the others; false when there is no room.
+func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow) bool {
+	select {
+	case a.slots <- struct{}{}:
+	default:
+		return false
+	}
+	jobCtx, cancel := context.WithCancelCause(ctx)
+	a.mu.Lock()
+	a.busy[row.ServerUUID] = &job{row.ID, cancel}
+	a.mu.Unlock()
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		defer func() {
+			cancel(nil)
+			a.mu.Lock()
+			delete(a.busy, row.ServerUUID)
+			a.mu.Unlock()
+			<-a.slots
+			select {
+			case a.idle <- struct{}{}:
+			default:
+			}
+		}()
+		err := a.carryOut(jobCtx, row)
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "work", "kind", row.Kind, "server", row.ServerUUID, "err", err)
+			pause(ctx, time.Second) // the database may be away: the row is still there
+		}
+	}()
+	return true
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (a *Agent) startRead(ctx context.Context, wg *sync.WaitGroup, row *workRow) {
+	a.mu.Lock()
+	again := a.reading[row.ID]
+	a.reading[row.ID] = true
+	a.mu.Unlock()
+	if again {
+		return
+	}
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		defer func() {
+			a.mu.Lock()
+			delete(a.reading, row.ID)
+			a.mu.Unlock()
+		}()
+		err := a.carryOut(ctx, row)
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "question", "kind", row.Kind, "server", row.ServerUUID, "err", err)
+		}
+	}()
+}
+
+// A row that runs under another id belongs to a daemon of this host that is gone: at most
+// one runs, since a newer one ends the older (see heartbeats).
+const claimWork = `
+UPDATE work SET state = 'running', claimed_by = ?, lease_until = ?, attempts = ?, started_at = ?
+WHERE id = ? AND host = ? AND state IN ('queued', 'running') AND claimed_by = ? AND attempts = ?`
+
+const selectArgs = `SELECT args FROM work WHERE id = ? AND host = ?`
+
+// carryOut claims a piece of work, does it and reports. An error means that the database
+// could not be asked or told: the row stays and is taken up again.
+func (a *Agent) carryOut(ctx context.Context, row *workRow) error {
+	now := a.Clock.Now()
+	mine, err := schema.Changed(a.DB.ExecContext(ctx, claimWork, a.id, now+schema.Micros(lease.Microseconds()), row.Attempts+1, now,
+		row.ID, a.Host, row.ClaimedBy, row.Attempts))
+	if err != nil || !mine {
+		return wrap(err, "claim work %d", row.ID)
+	}
+	var raw string
+	err = a.DB.GetContext(ctx, &raw, selectArgs, row.ID, a.Host)
+	if err != nil {
+		return fmt.Errorf("read work %d: %w", row.ID, err)
+	}
+	renewCtx, stopRenewing := context.WithCancel(ctx)
+	defer stopRenewing()
+	go a.renew(renewCtx, row.ID)
+	res, done := a.do(ctx, row, raw)
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSuperseded) {
+		return ctx.Err() // stopping: the work goes on at the next start
+	}
+	return a.report(context.WithoutCancel(ctx), row, done, res)
+}
+
+const renewWork = `UPDATE work SET lease_until = ? WHERE id = ? AND host = ? AND claimed_by = ? AND state = 'running'`
+
+func (a *Agent) renew(ctx context.Context, id int64) {
+	tick := time.NewTicker(lease / 3)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		_, err := a.DB.ExecContext(ctx, renewWork, a.Clock.Now()+schema.Micros(lease.Microseconds()), id, a.Host, a.id)
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "renew a lease", "work", id, "err", err)
+		}
+	}
+}
+
+const finishWork = `
+UPDATE work SET state = ?, result = ?, finished_at = ?
+WHERE id = ? AND host = ? AND claimed_by = ? AND state = 'running'`
+
+// reportTries is how often a report is tried while the database is away. After that the
+// row is taken up again, and its steps find everything done.
+const reportTries = 20
+
+func (a *Agent) report(ctx context.Context, row *workRow, state work.State, res work.Result) error {
+	var err error
+	for range reportTries {
+		_, err = a.DB.ExecContext(ctx, finishWork, state, encode(res), a.Clock.Now(), row.ID, a.Host, a.id)
+		if err == nil {
+			if a.Bell != nil {
+				a.Bell.Ring(work.API)
+			}
+			return nil
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+	return fmt.Errorf("report work %d: %w", row.ID, err)
+}
+
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(args, err)...)
+}

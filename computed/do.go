@@ -1,0 +1,149 @@
+package computed
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"kilonova/schema"
+	"kilonova/work"
+)
+
+func encode(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return "{}" // results are plain structs: they always encode
+	}
+	return string(b)
+}
+
+// do carries out a claimed piece of work and says how it went.
+func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, work.State) {
+	var args work.Args
+	err := json.Unmarshal([]byte(raw), &args)
+	if err != nil || args.Guest.UUID != row.ServerUUID {
+		return work.Result{Message: "The work could not be read.", Detail: fmt.Sprint(err)}, work.Failed
+	}
+	if read := reads[row.Kind]; read != nil {
+		return a.answer(ctx, read, &args)
+	}
+	flow := workflows[row.Kind]
+	if flow == nil {
+		return work.Result{Message: "This host cannot do that.", Detail: "unknown kind of work " + string(row.Kind)}, work.Failed
+	}
+	err = runSteps(ctx, flow(a, &args), func(ctx context.Context, s *Step) error { return a.before(ctx, row, s) })
+	res := work.Result{PowerState: a.powerState(context.WithoutCancel(ctx), args.Guest.UUID)}
+	if err == nil {
+		return res, work.Done
+	}
+	a.Log.WarnContext(ctx, "work failed", "kind", row.Kind, "server", row.ServerUUID, "attempt", row.Attempts+1, "err", err)
+	res.Detail, res.Message, res.Reason = err.Error(), messageOf(row.Kind, err), reasonOf(err)
+	res.Retry = row.Kind == work.Spawn && !errors.Is(err, ErrDiskTooSmall) && !errors.Is(err, errSuperseded)
+	return res, work.Failed
+}
+
+func (a *Agent) answer(ctx context.Context, read func(*Agent, context.Context, *work.Args) (string, error), args *work.Args) (work.Result, work.State) {
+	var out string
+	err := guard(ctx, func(ctx context.Context) error {
+		var err error
+		out, err = read(a, ctx, args)
+		return err
+	})
+	if err != nil {
+		return work.Result{Message: "The guest could not be asked.", Detail: err.Error(), Reason: reasonOf(err)}, work.Failed
+	}
+	return work.Result{Output: out}, work.Done
+}
+
+// messages are what people are told; what lies behind goes to administrators alone.
+var messages = map[work.Kind]string{
+	work.Spawn:       "Build of the server failed on the compute host.",
+	work.Delete:      "The server could not be removed from its compute host.",
+	work.Rebuild:     "The rebuild failed on the compute host.",
+	work.ResizePrep:  "The resize failed on the compute host.",
+	work.Snapshot:    "The snapshot failed on the compute host.",
+	work.SetPassword: "The password could not be set.",
+}
+
+func messageOf(k work.Kind, err error) string {
+	switch {
+	case errors.Is(err, errSuperseded):
+		return "Another operation came first."
+	case errors.Is(err, ErrNoAgent):
+		return "QEMU guest agent is not enabled"
+	case errors.Is(err, ErrDiskTooSmall):
+		return "The disk of the flavor is too small."
+	}
+	if m, ok := messages[k]; ok {
+		return m
+	}
+	return "The operation failed on the compute host."
+}
+
+func reasonOf(err error) string {
+	switch {
+	case errors.Is(err, ErrNoAgent):
+		return work.ReasonNoAgent
+	case errors.Is(err, ErrNoConsole):
+		return work.ReasonNoConsole
+	case errors.Is(err, ErrNoInstance):
+		return work.ReasonNoInstance
+	case errors.Is(err, ErrDiskTooSmall):
+		return work.ReasonDiskTooSmall
+	}
+	return ""
+}
+
+func (a *Agent) powerState(ctx context.Context, uuid string) work.PowerState {
+	p, err := a.Driver.State(ctx, uuid)
+	if err != nil {
+		return work.NoState
+	}
+	return p
+}
+
+const selectGeneration = `SELECT generation, deleted FROM servers WHERE uuid = ? AND host = ?`
+
+const (
+	setTask  = `UPDATE servers SET task_state = ? WHERE uuid = ? AND host = ? AND generation = ? AND task_state IS NOT NULL`
+	setPhase = `UPDATE work SET phase = ? WHERE id = ? AND host = ? AND claimed_by = ?`
+)
+
+// before looks whether the server still wants this work, and shows how far it is. Deleting
+// goes on whatever happens: nothing can want the guest back.
+func (a *Agent) before(ctx context.Context, row *workRow, s *Step) error {
+	err := context.Cause(ctx)
+	if err != nil {
+		return err
+	}
+	if row.Kind == work.Delete {
+		return nil
+	}
+	var now struct {
+		Generation int64 `db:"generation"`
+		Deleted    bool  `db:"deleted"`
+	}
+	err = a.DB.GetContext(ctx, &now, selectGeneration, row.ServerUUID, a.Host)
+	if errors.Is(err, sql.ErrNoRows) {
+		return errSuperseded
+	}
+	if err != nil {
+		return fmt.Errorf("look at the server: %w", err)
+	}
+	if now.Deleted || now.Generation != row.Generation {
+		return errSuperseded
+	}
+	if s.Phase == "" {
+		return nil
+	}
+	_, err = a.DB.ExecContext(ctx, setPhase, s.Phase, row.ID, a.Host, a.id)
+	if err == nil {
+		_, err = a.DB.ExecContext(ctx, setTask, s.Phase, row.ServerUUID, a.Host, row.Generation)
+	}
+	if err != nil && !schema.Transient(err) {
+		return fmt.Errorf("show progress: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package computed
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"kilonova/work"
+)
+
+// reconciles compares the hypervisor with the database now and then: after a crash, a
+// reboot of the host, or events that were missed.
+func (a *Agent) reconciles(ctx context.Context) {
+	wait := min(a.Reconcile, 2*time.Second) // soon after the start
+	for {
+		pause(ctx, wait)
+		if ctx.Err() != nil {
+			return
+		}
+		wait = a.Reconcile
+		found, err := a.reconcile(ctx)
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "compare with the hypervisor", "err", err)
+		}
+		if found {
+			wait = min(a.Reconcile, 5*time.Second) // strange guests are looked at again before they go
+		}
+	}
+}
+
+type serverRow struct {
+	UUID       string          `db:"uuid"`
+	PowerState work.PowerState `db:"power_state"`
+	TaskState  *string         `db:"task_state"`
+	VMState    string          `db:"vm_state"`
+}
+
+const selectServers = `SELECT uuid, power_state, task_state, vm_state FROM servers WHERE host = ? AND deleted = 0`
+
+const selectBusy = `SELECT server_uuid FROM work WHERE host = ? AND state IN ('queued', 'running')`
+
+// reconcile reports power states that differ and destroys guests that no row of this host
+// knows, when it sees them for the second time. It tells whether it saw such guests.
+func (a *Agent) reconcile(ctx context.Context) (bool, error) {
+	guests, err := a.Driver.Instances(ctx)
+	if err != nil {
+		return false, fmt.Errorf("list guests: %w", err)
+	}
+	var rows []serverRow
+	err = a.DB.SelectContext(ctx, &rows, selectServers, a.Host)
+	if err != nil {
+		return false, fmt.Errorf("list servers: %w", err)
+	}
+	var busy []string
+	err = a.DB.SelectContext(ctx, &busy, selectBusy, a.Host)
+	if err != nil {
+		return false, fmt.Errorf("list work: %w", err)
+	}
+	known := map[string]bool{}
+	for _, id := range busy {
+		known[id] = true
+	}
+	state := map[string]work.PowerState{}
+	for _, g := range guests {
+		state[g.UUID] = g.State
+	}
+	for i := range rows {
+		row := &rows[i]
+		known[row.UUID] = true
+		now, there := state[row.UUID]
+		if !there {
+			now = work.NoState
+		}
+		if now != row.PowerState && row.TaskState == nil && row.VMState != "building" {
+			a.tellPower(ctx, row.UUID, now)
+		}
+	}
+	return a.destroyStrangers(ctx, guests, known), nil
+}
+
+func (a *Agent) destroyStrangers(ctx context.Context, guests []work.Instance, known map[string]bool) bool {
+	a.mu.Lock()
+	before := a.strange
+	a.strange = map[string]bool{}
+	for _, g := range guests {
+		if !known[g.UUID] && a.busy[g.UUID] == nil {
+			a.strange[g.UUID] = true
+		}
+	}
+	now := a.strange
+	a.mu.Unlock()
+	for id := range now {
+		if !before[id] {
+			continue
+		}
+		a.Log.WarnContext(ctx, "destroying a guest that is not this host's any more", "server", id)
+		args := &work.Args{Guest: work.Guest{UUID: id}}
+		err := runSteps(ctx, destroy(a, args), func(context.Context, *Step) error { return nil })
+		if err != nil {
+			a.Log.WarnContext(ctx, "destroy a stranger", "server", id, "err", err)
+		}
+	}
+	return len(now) > 0
+}
+
+// follow reports power changes as they happen.
+func (a *Agent) follow(ctx context.Context) {
+	for e := range a.Driver.Events(ctx) {
+		a.tellPower(ctx, e.UUID, e.State)
+	}
+}
+
+const setPower = `
+UPDATE servers SET power_state = ? WHERE uuid = ? AND host = ? AND task_state IS NULL AND power_state <> ?`
+
+// tellPower writes a power state that nobody here asked for. What follows from it is the
+// API's to decide.
+func (a *Agent) tellPower(ctx context.Context, uuid string, p work.PowerState) {
+	_, err := a.DB.ExecContext(ctx, setPower, p, uuid, a.Host, p)
+	if err != nil && ctx.Err() == nil {
+		a.Log.WarnContext(ctx, "report a power state", "server", uuid, "err", err)
+	}
+}
