@@ -11,17 +11,19 @@ import (
 	"os"
 )
 
+const qcluster = 4096
+
 // qcow2 makes a small valid version 3 header with its tables; edit alters it.
 func qcow2(edit ...func(b []byte)) []byte {
-	b := make([]byte, 4*65536)
+	b := make([]byte, 4*qcluster)
 	copy(b, "QFI\xfb")
 	be := binary.BigEndian
 	be.PutUint32(b[4:], 3)
-	be.PutUint32(b[20:], 16)
-	be.PutUint64(b[24:], 1<<20)   // virtual size
-	be.PutUint32(b[36:], 1)       // L1 entries
-	be.PutUint64(b[40:], 3*65536) // L1 offset
-	be.PutUint64(b[48:], 65536)   // refcount table
+	be.PutUint32(b[20:], 12)
+	be.PutUint64(b[24:], 1<<20)      // virtual size
+	be.PutUint32(b[36:], 1)          // L1 entries
+	be.PutUint64(b[40:], 3*qcluster) // L1 offset
+	be.PutUint64(b[48:], qcluster)   // refcount table
 	be.PutUint32(b[56:], 1)
 	be.PutUint32(b[96:], 4)
 	be.PutUint32(b[100:], 104)
@@ -182,8 +184,8 @@ var hostile = []struct {
 	{"qcow2 huge disk", "qcow2", qcow2(put64(24, 1<<60))},
 	{"qcow2 negative disk", "qcow2", qcow2(put64(24, 1<<63))},
 	{"qcow2 L1 outside", "qcow2", qcow2(put64(40, 1<<40))},
-	{"qcow2 L1 overflow", "qcow2", qcow2(put64(40, ^uint64(0)&^65535))},
-	{"qcow2 L1 crooked", "qcow2", qcow2(put64(40, 3*65536+8))},
+	{"qcow2 L1 overflow", "qcow2", qcow2(put64(40, ^uint64(0)&^(qcluster-1)))},
+	{"qcow2 L1 crooked", "qcow2", qcow2(put64(40, 3*qcluster+8))},
 	{"qcow2 huge L1", "qcow2", qcow2(put32(36, 0xffffffff))},
 	{"qcow2 huge refcounts", "qcow2", qcow2(put32(56, 0xffffffff))},
 	{"qcow2 snapshots outside", "qcow2", qcow2(put32(60, 1000), put64(64, 1<<50))},
@@ -262,7 +264,7 @@ func TestGoodImagesAreTaken(t *testing.T) {
 	}{
 		{"qcow2", "qcow2", qcow2(), 1 << 20},
 		{"qcow2 version 2", "qcow2", qcow2(put32(4, 2)), 1 << 20},
-		{"qcow2 with a snapshot", "qcow2", qcow2(put32(60, 1), put64(64, 2*65536)), 1 << 20},
+		{"qcow2 with a snapshot", "qcow2", qcow2(put32(60, 1), put64(64, 2*qcluster)), 1 << 20},
 		{"qcow2 dirty", "qcow2", qcow2(put64(72, 1)), 1 << 20},
 		{"qcow2 zstd", "qcow2", qcow2(put64(72, 8), put32(100, 112), func(b []byte) { b[104] = 1 }), 1 << 20},
 		{"qcow2 feature names", "qcow2", qcow2(extension(0x6803f857, "x")), 1 << 20},
