@@ -107,6 +107,7 @@ func TestAbortedConnectionReturnsTheImageToQueued(t *testing.T) {
 		go func() {
 			_, _ = in.Write(make([]byte, 3<<20)) // the connection is cut on purpose
 			cancel()
+			_ = in.CloseWithError(io.ErrUnexpectedEOF) // the client's writer waits for more
 		}()
 		res, err := http.DefaultClient.Do(r)
 		if err == nil {
@@ -135,6 +136,8 @@ func TestSilentClientIsCutOff(t *testing.T) {
 	r.Header.Set("X-Test-Caller", alice)
 	r.Header.Set("Content-Type", "application/octet-stream")
 	go func() { _, _ = in.Write([]byte("a little")) }() // and then nothing
+	// Were the client not cut off, this would be the end of a good upload.
+	defer time.AfterFunc(2*time.Second, func() { _ = in.Close() }).Stop()
 	res, err := http.DefaultClient.Do(r)
 	if err == nil {
 		defer func() { _ = res.Body.Close() }()
