@@ -54,8 +54,8 @@ type Agent struct {
 
 // job is a piece of work that runs.
 type job struct {
-	id     int64
-	cancel context.CancelCauseFunc
+	generation int64
+	cancel     context.CancelCauseFunc
 }
 
 const (
@@ -186,7 +186,7 @@ func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
 		a.mu.Lock()
 		running := a.busy[row.ServerUUID]
 		a.mu.Unlock()
-		if running != nil && row.ID > running.id {
+		if running != nil && row.Generation > running.generation {
 			running.cancel(errSuperseded) // the API has gone on: whatever runs no longer counts
 		}
 		if running != nil || seen[row.ServerUUID] {
@@ -209,7 +209,7 @@ func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow) 
 	}
 	jobCtx, cancel := context.WithCancelCause(ctx)
 	a.mu.Lock()
-	a.busy[row.ServerUUID] = &job{row.ID, cancel}
+	a.busy[row.ServerUUID] = &job{row.Generation, cancel}
 	a.mu.Unlock()
 	wg.Add(1)
 	go func() {
@@ -225,7 +225,7 @@ func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow) 
 			default:
 			}
 		}()
-		err := a.carryOut(jobCtx, row)
+		err := a.carryOut(ctx, jobCtx, row)
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "work", "kind", row.Kind, "server", row.ServerUUID, "err", err)
 			pause(ctx, time.Second) // the database may be away: the row is still there
@@ -257,7 +257,7 @@ func (a *Agent) startRead(ctx context.Context, wg *sync.WaitGroup, row *workRow)
 			delete(a.reading, row.ID)
 			a.mu.Unlock()
 		}()
-		err := a.carryOut(ctx, row)
+		err := a.carryOut(ctx, ctx, row)
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "question", "kind", row.Kind, "server", row.ServerUUID, "err", err)
 		}
@@ -273,8 +273,9 @@ WHERE id = ? AND host = ? AND state IN ('queued', 'running') AND claimed_by = ? 
 const selectArgs = `SELECT args FROM work WHERE id = ? AND host = ?`
 
 // carryOut claims a piece of work, does it and reports. An error means that the database
-// could not be asked or told: the row stays and is taken up again.
-func (a *Agent) carryOut(ctx context.Context, row *workRow) error {
+// could not be asked or told: the row stays and is taken up again. jobCtx ends earlier than
+// ctx when the work is superseded.
+func (a *Agent) carryOut(ctx, jobCtx context.Context, row *workRow) error {
 	now := a.Clock.Now()
 	mine, err := schema.Changed(a.DB.ExecContext(ctx, claimWork, a.id, now+schema.Micros(lease.Microseconds()), row.Attempts+1, now,
 		row.ID, a.Host, row.ClaimedBy, row.Attempts))
@@ -289,8 +290,8 @@ func (a *Agent) carryOut(ctx context.Context, row *workRow) error {
 	renewCtx, stopRenewing := context.WithCancel(ctx)
 	defer stopRenewing()
 	go a.renew(renewCtx, row.ID)
-	res, done := a.do(ctx, row, raw)
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), errSuperseded) {
+	res, done := a.do(jobCtx, row, raw)
+	if ctx.Err() != nil && !errors.Is(context.Cause(jobCtx), errSuperseded) {
 		return ctx.Err() // stopping: the work goes on at the next start
 	}
 	return a.report(context.WithoutCancel(ctx), row, done, res)

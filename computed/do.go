@@ -33,7 +33,7 @@ func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, 
 	if flow == nil {
 		return work.Result{Message: "This host cannot do that.", Detail: "unknown kind of work " + string(row.Kind)}, work.Failed
 	}
-	err = runSteps(ctx, flow(a, &args), func(ctx context.Context, s *Step) error { return a.before(ctx, row, s) })
+	err = runSteps(ctx, flow(a, &args), row.Attempts > 0, func(ctx context.Context, s *Step) error { return a.before(ctx, row, s) })
 	res := work.Result{PowerState: a.powerState(context.WithoutCancel(ctx), args.Guest.UUID)}
 	if err == nil {
 		return res, work.Done

@@ -95,7 +95,7 @@ func (a *Agent) destroyStrangers(ctx context.Context, guests []work.Instance, kn
 		}
 		a.Log.WarnContext(ctx, "destroying a guest that is not this host's any more", "server", id)
 		args := &work.Args{Guest: work.Guest{UUID: id}}
-		err := runSteps(ctx, destroy(a, args), func(context.Context, *Step) error { return nil })
+		err := runSteps(ctx, destroy(a, args), false, func(context.Context, *Step) error { return nil })
 		if err != nil {
 			a.Log.WarnContext(ctx, "destroy a stranger", "server", id, "err", err)
 		}

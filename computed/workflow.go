@@ -23,8 +23,9 @@ const undoTime = 2 * time.Minute
 
 // runSteps does the steps in order. When one fails, it and those before it are undone,
 // last first, in a context that outlives a cancelled one: the failing step may have half
-// happened. before is asked ahead of each step and stops the work when it says so.
-func runSteps(ctx context.Context, steps []Step, before func(context.Context, *Step) error) error {
+// happened. With again, an earlier try may have come further than this one, so that all
+// steps are undone. before is asked ahead of each step and stops the work when it says so.
+func runSteps(ctx context.Context, steps []Step, again bool, before func(context.Context, *Step) error) error {
 	for i := range steps {
 		err := before(ctx, &steps[i])
 		if err == nil {
@@ -34,6 +35,9 @@ func runSteps(ctx context.Context, steps []Step, before func(context.Context, *S
 			continue
 		}
 		err = fmt.Errorf("%s: %w", steps[i].Name, err)
+		if again {
+			return errors.Join(err, undo(ctx, steps))
+		}
 		return errors.Join(err, undo(ctx, steps[:i+1]))
 	}
 	return nil
@@ -196,9 +200,9 @@ func rebuild(a *Agent, args *work.Args) []Step {
 	steps := []Step{
 		{Name: "fetch image", Do: func(ctx context.Context) error { return d.FetchImage(ctx, g) }},
 		{Name: "power off", Phase: phaseRebuildDev,
-			Do: func(ctx context.Context) error { return d.PowerOff(ctx, g.UUID) }},
-		{Name: "save disks", Do: func(ctx context.Context) error { return d.SaveDisks(ctx, g.UUID, false) },
+			Do:   func(ctx context.Context) error { return d.PowerOff(ctx, g.UUID) },
 			Undo: goBack(a, args)},
+		{Name: "save disks", Do: func(ctx context.Context) error { return d.SaveDisks(ctx, g.UUID, false) }},
 		{Name: "create disks", Phase: phaseRebuild, Do: func(ctx context.Context) error { return d.CreateDisks(ctx, g) }},
 		{Name: "plug ports", Do: func(ctx context.Context) error { return d.PlugPorts(ctx, g) }},
 		{Name: "define", Do: func(ctx context.Context) error { return d.Define(ctx, g) }},
@@ -213,15 +217,12 @@ func resize(a *Agent, args *work.Args) []Step {
 	g, d := &args.Guest, a.Driver
 	steps := []Step{
 		{Name: "shut down", Phase: phaseMigrating,
-			Do: func(ctx context.Context) error { return d.Shutdown(ctx, g.UUID, seconds(args.ShutdownTimeout)) }},
-		{Name: "save disks", Do: func(ctx context.Context) error { return d.SaveDisks(ctx, g.UUID, true) },
+			Do:   func(ctx context.Context) error { return d.Shutdown(ctx, g.UUID, seconds(args.ShutdownTimeout)) },
 			Undo: goBack(a, args)},
+		{Name: "save disks", Do: func(ctx context.Context) error { return d.SaveDisks(ctx, g.UUID, true) }},
 		{Name: "resize disks", Phase: phaseMigrated, Do: func(ctx context.Context) error { return d.ResizeDisks(ctx, g) }},
 		{Name: "define", Phase: phaseFinish, Do: func(ctx context.Context) error { return d.Define(ctx, g) }},
 	}
-	// A guest that was shut down and did not get as far as having its disks saved comes
-	// back as it was.
-	steps[0].Undo = goBack(a, args)
 	if args.PowerOn {
 		steps = append(steps, Step{Name: "start", Do: func(ctx context.Context) error { return d.Start(ctx, g.UUID) }})
 	}

@@ -15,6 +15,11 @@ start)
 		systemctl start libvirtd.socket 2>/dev/null || systemctl start libvirtd 2>/dev/null || systemctl start virtqemud virtnetworkd
 	else
 		mkdir -p /run/libvirt
+		# libvirt looks at its emulator anew for each guest while QEMU's account cannot
+		# open a KVM device that root can.
+		if [ -c /dev/kvm ] && getent group kvm >/dev/null && [ "$(stat -c %g /dev/kvm)" = 0 ]; then
+			chgrp kvm /dev/kvm && chmod 660 /dev/kvm
+		fi
 		pgrep -x virtlogd >/dev/null || virtlogd -d
 		pgrep -x libvirtd >/dev/null || libvirtd -d
 	fi

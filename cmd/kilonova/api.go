@@ -119,11 +119,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		return err
 	}
 	defer db.Close()
-	world, err := f.driver.world(dir)
-	if err != nil {
-		return err
-	}
-	drv, err := f.driver.open(ctx, dir, host, world)
+	drv, err := f.driver.open(ctx, dir, host)
 	if err != nil {
 		return err
 	}

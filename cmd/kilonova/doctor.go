@@ -92,7 +92,12 @@ func checkEmulator(ctx context.Context) finding {
 
 func checkLibvirt(uri string) func(context.Context) finding {
 	return func(context.Context) finding {
-		d, err := libvirt.New(libvirt.Config{URI: uri, VirtType: "qemu", StateDir: os.TempDir()})
+		dir, err := os.MkdirTemp("", "kilonova-doctor-")
+		if err != nil {
+			return finding{what: "no temporary folder can be made", mend: err.Error()}
+		}
+		defer os.RemoveAll(dir)
+		d, err := libvirt.New(libvirt.Config{URI: uri, VirtType: "qemu", StateDir: dir})
 		if err != nil {
 			return finding{what: "libvirt does not answer: " + err.Error(),
 				mend: "install libvirt-daemon-system and start it; without a service manager: virtlogd -d; libvirtd -d"}

@@ -25,28 +25,35 @@ const (
 type driverFlags struct {
 	kind, uri, virtType string
 	latency             time.Duration
+	keep                bool
 }
 
 func (f *driverFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.kind, "driver", driverAuto, "auto (libvirt), libvirt or sim")
 	fl.StringVar(&f.uri, "libvirt-uri", "", "libvirt's address (qemu:///system if empty)")
 	fl.StringVar(&f.virtType, "virt-type", "auto", "auto (KVM where it is proven to work), kvm or qemu")
+	fl.BoolVar(&f.keep, "sim-keep", true, "the simulator's guests outlive this process")
 	fl.DurationVar(&f.latency, "sim-latency", 0, "how long the simulator takes for each step")
 }
 
-// world is what the simulator's hosts share, so that a restarted host finds its guests.
-func (f *driverFlags) world(dir string) (*sim.World, error) {
-	if f.kind != driverSim {
-		return nil, nil
+// world is what outlives a simulated host's driver. Each host has a file of its own, so
+// that what one operation costs does not grow with their number.
+func (f *driverFlags) world(dir, host string) (*sim.World, error) {
+	if !f.keep {
+		return sim.NewWorld(), nil
 	}
-	return sim.Open(filepath.Join(dir, "sim.json"))
+	return sim.Open(filepath.Join(dir, "sim", host+".json"))
 }
 
 // open connects to the hypervisor.
-func (f *driverFlags) open(_ context.Context, dir, host string, w *sim.World) (computed.Driver, error) {
+func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver, error) {
 	switch f.kind {
 	case driverSim:
-		return sim.New(sim.Options{Hostname: host, World: w, Latency: f.latency}), nil
+		w, err := f.world(dir, host)
+		if err != nil {
+			return nil, err
+		}
+		return sim.New(sim.Options{Hostname: host, World: w, Latency: func(sim.Call) time.Duration { return f.latency }}), nil
 	case driverAuto, driverLibvirt:
 		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files})
 		if err != nil {

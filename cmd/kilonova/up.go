@@ -187,16 +187,12 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 		n = f.simHosts
 	}
 	var out []*computed.Agent
-	world, err := f.driver.world(dir)
-	if err != nil {
-		return nil, err
-	}
 	for i := range n {
 		host := name
 		if f.driver.kind == driverSim {
 			host = fmt.Sprintf("sim-%05d", i+1)
 		}
-		drv, err := f.driver.open(ctx, dir, host, world)
+		drv, err := f.driver.open(ctx, dir, host)
 		if err != nil {
 			return nil, err
 		}
