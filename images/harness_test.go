@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -239,4 +240,29 @@ func (c *cloud) files() []string {
 		}
 	}
 	return names
+}
+
+// fuzzDB is a fresh database for one input.
+func fuzzDB(t *testing.T) *schema.DB {
+	t.Helper()
+	return schematest.SQLite(t)
+}
+
+// validRequest reports whether net/http would let a request line through to the handler.
+func validRequest(method, path string) bool {
+	switch method {
+	case "GET", "POST", "PUT", "PATCH", "DELETE":
+	default:
+		return false
+	}
+	if !strings.HasPrefix(path, "/") {
+		return false
+	}
+	for i := range len(path) {
+		if path[i] <= ' ' || path[i] >= 0x7f {
+			return false
+		}
+	}
+	_, err := url.ParseRequestURI(path)
+	return err == nil
 }

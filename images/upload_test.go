@@ -86,6 +86,18 @@ func TestFailedUploadLeavesNothing(t *testing.T) {
 	}, func(cfg *Config) { cfg.MaxImageSize = 4 << 20 })
 }
 
+// wait gives something that goes on elsewhere a while to come true.
+func (c *cloud) wait(done func() bool) {
+	c.t.Helper()
+	for end := time.Now().Add(10 * time.Second); !done(); {
+		if time.Now().After(end) {
+			c.t.Error("it does not come true")
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
 func TestAbortedConnectionReturnsTheImageToQueued(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t, schematest.SQLite(t))
@@ -106,6 +118,7 @@ func TestAbortedConnectionReturnsTheImageToQueued(t *testing.T) {
 		r.Header.Set("Content-Type", "application/octet-stream")
 		go func() {
 			_, _ = in.Write(make([]byte, 3<<20)) // the connection is cut on purpose
+			c.wait(func() bool { return c.status(id) == Saving })
 			cancel()
 			_ = in.CloseWithError(io.ErrUnexpectedEOF) // the client's writer waits for more
 		}()
@@ -113,10 +126,7 @@ func TestAbortedConnectionReturnsTheImageToQueued(t *testing.T) {
 		if err == nil {
 			_ = res.Body.Close() // only the end of the connection matters
 		}
-		for end := time.Now().Add(10 * time.Second); c.status(id) != Queued && time.Now().Before(end); {
-			time.Sleep(5 * time.Millisecond)
-		}
-		time.Sleep(20 * time.Millisecond)
+		c.wait(func() bool { return c.status(id) == Queued && len(c.files()) == 0 })
 		c.clear(id)
 	}
 }
@@ -145,10 +155,7 @@ func TestSilentClientIsCutOff(t *testing.T) {
 			t.Errorf("status %d", res.StatusCode)
 		}
 	}
-	for end := time.Now().Add(10 * time.Second); c.status(id) != Queued && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond)
-	}
-	time.Sleep(20 * time.Millisecond)
+	c.wait(func() bool { return c.status(id) == Queued && len(c.files()) == 0 })
 	c.clear(id)
 }
 
