@@ -66,7 +66,9 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, rec *record, s
 	if err != nil {
 		return err
 	}
-	err = s.store(r, &patientReader{r.Context(), r.Body, http.NewResponseController(w), u}, u, stage)
+	rc := http.NewResponseController(w)
+	_ = rc.SetWriteDeadline(time.Time{}) // the answer comes when the data has, however long that takes
+	err = s.store(r, &patientReader{r.Context(), r.Body, rc, u}, u, stage)
 	if err != nil {
 		// The client may be gone and its context with it; tidying up must not depend on it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
@@ -147,6 +149,8 @@ func (s *Service) send(w http.ResponseWriter, r *http.Request, rec *record) erro
 	if r.Header.Get("Range") == "" {
 		h.Set("Content-MD5", rec.Checksum)
 	}
+	// A server's time limit for small answers is none for disks.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
 	http.ServeContent(w, r, "", time.Time{}, file)
 	return nil
 }

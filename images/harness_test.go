@@ -24,7 +24,7 @@ import (
 
 // cloud is a service under test with a hand-moved clock.
 type cloud struct {
-	t    *testing.T
+	t    testing.TB
 	db   *schema.DB
 	s    *Service
 	h    http.Handler
@@ -75,12 +75,12 @@ const (
 	admin  = "p0:admin,member,reader"
 )
 
-func newCloud(t *testing.T, db *schema.DB, edit ...func(*Config)) *cloud {
+func newCloud(t testing.TB, db *schema.DB, edit ...func(*Config)) *cloud {
 	t.Helper()
 	return reopen(t, db, t.TempDir(), edit...)
 }
 
-func reopen(t *testing.T, db *schema.DB, dir string, edit ...func(*Config)) *cloud {
+func reopen(t testing.TB, db *schema.DB, dir string, edit ...func(*Config)) *cloud {
 	t.Helper()
 	c := &cloud{t: t, db: db, dir: dir, time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	cfg := Config{
