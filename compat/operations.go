@@ -2,28 +2,44 @@ package compat
 
 import (
 	_ "embed"
+	"encoding/json"
 	"fmt"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
 //go:embed contract/operations.tsv
 var operationsTable string
 
-// Operation is a row of the table of operations.
+//go:embed contract/schemas.json
+var schemasTable []byte
+
+// Operation is a row of the table of operations: what may be called at which
+// microversions, what it answers on success, and who may call it.
 type Operation struct {
 	Method, Path, Action string
 	Range
 	Success int
 	Rules   []Rule
+
+	bodies, queries []rangedSchema
 }
 
 // Rule is a policy rule of an operation. One that is not Fatal decides only what is shown.
 type Rule struct {
 	Name  string
 	Fatal bool
+}
+
+// rangedSchema is what bodies or queries are held against at some microversions. It is
+// compiled when first needed.
+type rangedSchema struct {
+	Range
+	schema func() *jsonschema.Schema
 }
 
 // Name is how handlers are registered: "POST /servers/{id}/action rebuild".
@@ -37,6 +53,7 @@ func (op *Operation) Name() string {
 
 // Operations gives the table of operations, read once.
 var Operations = sync.OnceValue(func() []*Operation {
+	schemas := loadSchemas()
 	var out []*Operation
 	for i, line := range strings.Split(strings.TrimSpace(operationsTable), "\n") {
 		if i == 0 {
@@ -46,6 +63,7 @@ var Operations = sync.OnceValue(func() []*Operation {
 		if err != nil {
 			panic(fmt.Sprintf("compat: line %d of the table of operations: %v", i+1, err))
 		}
+		op.bodies, op.queries = schemas.bodies[op.Name()], schemas.queries[op.Method+" "+op.Path]
 		out = append(out, op)
 	}
 	return out
@@ -53,7 +71,8 @@ var Operations = sync.OnceValue(func() []*Operation {
 
 func parseOperation(line string) (*Operation, error) {
 	f := strings.Split(line, "\t")
-	if len(f) != 7 {
+	const columns = 7
+	if len(f) != columns {
 		return nil, fmt.Errorf("%d columns", len(f))
 	}
 	op := &Operation{Method: f[0], Path: f[1], Action: f[2]}
@@ -73,14 +92,89 @@ func parseOperation(line string) (*Operation, error) {
 	return op, nil
 }
 
-// TakesBody reports whether the operation reads a body.
-func (op *Operation) TakesBody(Version) bool { return op.Method == "POST" || op.Method == "PUT" }
+// schemaSet is the file of schemas, by operation.
+type schemaSet struct{ bodies, queries map[string][]rangedSchema }
 
-// CheckBody holds a body against the operation's schema.
-func (op *Operation) CheckBody(Version, any) *Fault { return nil }
+func loadSchemas() schemaSet {
+	type row struct {
+		Min, Max string
+		Schema   int
+	}
+	var file struct {
+		Schemas []json.RawMessage
+		Bodies  map[string][]row
+		Queries map[string][]row
+	}
+	err := json.Unmarshal(schemasTable, &file)
+	if err != nil {
+		panic("compat: the table of schemas: " + err.Error())
+	}
+	compiled := make([]func() *jsonschema.Schema, len(file.Schemas))
+	for i, raw := range file.Schemas {
+		compiled[i] = sync.OnceValue(func() *jsonschema.Schema { return compile(i, raw) })
+	}
+	read := func(m map[string][]row) map[string][]rangedSchema {
+		out := map[string][]rangedSchema{}
+		for name, rows := range m {
+			for _, r := range rows {
+				span, err := ParseRange(r.Min, r.Max)
+				if err != nil {
+					panic("compat: the schemas of " + name + ": " + err.Error())
+				}
+				out[name] = append(out[name], rangedSchema{span, compiled[r.Schema]})
+			}
+		}
+		return out
+	}
+	return schemaSet{read(file.Bodies), read(file.Queries)}
+}
 
-// CheckQuery holds a query against the operation's schema.
-func (op *Operation) CheckQuery(Version, url.Values) *Fault { return nil }
+func at(list []rangedSchema, v Version) *jsonschema.Schema {
+	for i := range list {
+		if list[i].Has(v) {
+			return list[i].schema()
+		}
+	}
+	return nil
+}
 
-// LegacyBody drops what a body of /v2 has too much.
-func (op *Operation) LegacyBody(body any) any { return body }
+// TakesBody reports whether the operation holds a body against a schema at a version.
+func (op *Operation) TakesBody(v Version) bool { return at(op.bodies, v) != nil }
+
+// CheckBody holds a decoded body (numbers as json.Number) against the operation's schema:
+// nil, or a 400 Fault with Nova's text.
+func (op *Operation) CheckBody(v Version, body any) *Fault {
+	schema := at(op.bodies, v)
+	if schema == nil {
+		return nil
+	}
+	return check(schema, body, bodyText)
+}
+
+// CheckQuery holds a query against the operation's schema. Whether an unknown parameter is
+// ignored or a 400 is the version's business.
+func (op *Operation) CheckQuery(v Version, q url.Values) *Fault {
+	schema := at(op.queries, v)
+	if schema == nil {
+		return nil
+	}
+	doc := make(map[string]any, len(q))
+	for name, values := range q {
+		list := make([]any, len(values))
+		for i, text := range values {
+			list[i] = text
+		}
+		doc[name] = list
+	}
+	return check(schema, doc, queryText)
+}
+
+// LegacyBody gives a body of /v2 what that version forgave: unknown keys are dropped and
+// names lose the spaces around them.
+func (op *Operation) LegacyBody(body any) any {
+	schema := at(op.bodies, MinVersion)
+	if schema == nil {
+		return body
+	}
+	return forgive(schema, body)
+}
