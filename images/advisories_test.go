@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"kilonova/schema/schematest"
 )
 
 // refusedUpload checks that a file is refused as data and as an import, and that the image
@@ -297,12 +299,13 @@ func FuzzRequests(f *testing.F) {
 	for _, r := range strange {
 		f.Add(r[0], r[1], r[2])
 	}
+	c := newCloud(f, schematest.SQLite(f))
+	c.image(alice, "raw", `"id": "`+killedID+`"`)
 	f.Fuzz(func(t *testing.T, method, path, body string) {
 		if len(path)+len(body) > 4096 || !validRequest(method, path) {
 			t.Skip()
 		}
-		c := newCloud(t, fuzzDB(t))
-		c.image(alice, "raw", `"id": "`+killedID+`"`)
+		c.t = t
 		c.do(alice, method, path, body) // reports a 500
 		c.keep()
 	})

@@ -242,12 +242,6 @@ func (c *cloud) files() []string {
 	return names
 }
 
-// fuzzDB is a fresh database for one input.
-func fuzzDB(t *testing.T) *schema.DB {
-	t.Helper()
-	return schematest.SQLite(t)
-}
-
 // validRequest reports whether net/http would let a request line through to the handler.
 func validRequest(method, path string) bool {
 	switch method {
