@@ -1,7 +1,9 @@
 # make help lists what there is.
 SHELL := /bin/bash
-VERSION := $(shell git describe --always --dirty 2>/dev/null || echo dev)
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
 LINT := go tool -modfile=tools/go.mod golangci-lint
+export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
 .PHONY: help build up down test check lint bench fault fuzz test-clients test-gophercloud test-tempest clean
@@ -11,7 +13,7 @@ help: ## this list
 
 build: ## bin/kilonova
 	@mkdir -p bin
-	CGO_ENABLED=1 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o bin/kilonova ./cmd/kilonova
+	CGO_ENABLED=1 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kilonova ./cmd/kilonova
 
 up: ## a whole cloud on this machine, with a guest that runs
 	@scripts/up.sh
@@ -19,11 +21,11 @@ up: ## a whole cloud on this machine, with a guest that runs
 down: ## stop the cloud; its data stays
 	@scripts/down.sh
 
-test: ## every test, installing what it needs
+test: ## every test, installing what it needs: SQLite, MariaDB, real guests, race detector
 	@scripts/test.sh
 
 check: lint ## the quick loop: vet, lint, tests on SQLite and the simulator
-	go test ./...
+	go test -short ./...
 
 lint: ## go vet and golangci-lint
 	go vet ./...
@@ -35,11 +37,11 @@ bench: build ## figures: latency, throughput, memory, polling, on SQLite and Mar
 fault: build ## a minute of kill -9 on SQLite and on MariaDB
 	@scripts/fault.sh
 
-fuzz: ## each fuzz target for 20 seconds
+fuzz: ## each fuzz target for FUZZ_SECONDS (20)
 	@scripts/fuzz.sh
 
 test-clients: build ## both openstack clients against the simulator
-	@scripts/test-clients.sh
+	@tests/clients/run.sh
 
 test-gophercloud: build ## gophercloud's acceptance tests against the simulator
 	@scripts/gophercloud.sh
@@ -47,5 +49,5 @@ test-gophercloud: build ## gophercloud's acceptance tests against the simulator
 test-tempest: build ## Tempest against the simulator
 	@scripts/tempest.sh
 
-clean: ## remove what was built (not the state of a cloud)
+clean: ## remove what was built and downloaded (not the state of a cloud)
 	rm -rf bin .cache

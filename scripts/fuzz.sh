@@ -1,11 +1,16 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for a while: FUZZ_SECONDS, 20 if unset.
+# Runs each fuzz target for a while: FUZZ_SECONDS, 20 if unset. Arguments choose packages.
 set -euo pipefail
-. "$(dirname "$0")/lib.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 cd "$ROOT"
-grep -rlE '^func Fuzz' --include='*_test.go' . | while read -r file; do
-	grep -oE '^func Fuzz[A-Za-z0-9_]+' "$file" | sed 's/^func //' | while read -r target; do
-		say "$target in ./$(dirname "${file#./}")"
-		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZ_SECONDS:-20}s" "./$(dirname "${file#./}")"
+[ $# -gt 0 ] || set -- ./...
+found=0
+for package in $(go list "$@"); do
+	dir=$(go list -f '{{.Dir}}' "$package")
+	for target in $(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$dir"/*_test.go 2>/dev/null | sort); do
+		found=1
+		say "$target in $package"
+		go test -run '^$' -fuzz "^$target\$" -fuzztime "${FUZZ_SECONDS:-20}s" "$package"
 	done
 done
+[ $found = 1 ] || die "no fuzz target in $*"
