@@ -11,6 +11,7 @@ cloud_start() {
 	local binary=${KILONOVA_BIN:-$ROOT/bin/kilonova}
 	[ -x "$binary" ] || die "$binary is missing: run  make build"
 	CLOUD_DIR=$(mktemp -d "${TMPDIR:-/tmp}/kilonova-cloud.XXXXXX")
+	: >"$CLOUD_DIR/out"
 	trap cloud_stop EXIT
 	trap 'exit 130' INT TERM
 	"$binary" up --driver sim --state-dir "$CLOUD_DIR/state" --listen "127.0.0.1:$(free_port)" "$@" >"$CLOUD_DIR/out" 2>"$CLOUD_DIR/log" </dev/null &

@@ -25,7 +25,7 @@ for client in $which; do
 	printf '#!/bin/sh\necho hello\n' >"$work/script"
 	ssh-keygen -q -t ed25519 -N '' -C someone -f "$work/key"
 	env -i HOME="$work" PATH="$PATH" LANG=C.UTF-8 COLUMNS=200 OS_CLIENT_CONFIG_FILE="$CLOUD_DIR/state/clouds.yaml" \
-		"$venv/bin/python" -W ignore "$ROOT/tests/clients/run.py" "$client" "$ROOT/tests/clients/commands.txt" "$work" "$only"
+		"$venv/bin/python" -W ignore "$ROOT/tests/clients/client.py" "$client" "$ROOT/tests/clients/commands.txt" "$work" "$only"
 	IFS=' ' read -r p f s < <("$venv/bin/python" -c 'import json, sys; c = json.load(open(sys.argv[1])); print(c["passed"], c["failed"], c["skipped"])' "$work/count")
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	cloud_stop
