@@ -28,11 +28,16 @@ func (s *Service) authRoutes() []route {
 // errLogin is the one answer to all that can be wrong with a login.
 func errLogin() error { return compat.Unauthorized(unauthenticated) }
 
-// login answers POST /v3/auth/tokens.
+// login answers POST /v3/auth/tokens. It first reads what other processes have changed, so
+// that no token is made from a state that is a second old.
 func (s *Service) login(w http.ResponseWriter, r *http.Request) error {
 	in, err := readBody(r, "auth")
 	if err != nil {
 		return err
+	}
+	err = s.poll(r.Context())
+	if err != nil {
+		return refused(err)
 	}
 	g, err := s.prove(r, in)
 	if err != nil {

@@ -185,13 +185,7 @@ func (f *fields) texts(key string, limit int) []string {
 // extra is what was sent besides the fields that were read, over what there was. Keystone
 // keeps such members and gives them back.
 func (f *fields) extra(old string, reserved ...string) string {
-	all := object{}
-	if old != "" {
-		err := json.Unmarshal([]byte(old), &all)
-		if err != nil {
-			all = object{}
-		}
-	}
+	all := decodeExtra(old)
 	maps.Copy(all, f.in)
 	for _, k := range append(f.read, append(reserved, "id", "links")...) {
 		delete(all, k)
@@ -207,16 +201,25 @@ func (f *fields) extra(old string, reserved ...string) string {
 	return string(raw)
 }
 
+// decodeExtra reads what extra wrote, numbers as they were.
+func decodeExtra(text string) object {
+	out := object{}
+	if text == "" || text == "{}" {
+		return out
+	}
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	err := d.Decode(&out)
+	if err != nil {
+		return object{} // it was not written by us; the rest of the resource still is
+	}
+	return out
+}
+
 // view makes the JSON of a resource: the members that kilonova does not know, and over them
 // those that it does. Options mean nothing to kilonova but stay with a resource that has some.
 func view(extra string, known object) object {
-	out := object{}
-	if extra != "" && extra != "{}" {
-		err := json.Unmarshal([]byte(extra), &out)
-		if err != nil {
-			out = object{}
-		}
-	}
+	out := decodeExtra(extra)
 	if options, ok := out["options"].(map[string]any); ok && known["options"] != nil {
 		known["options"] = options
 	}

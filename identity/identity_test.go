@@ -48,10 +48,7 @@ func newCloud(t testing.TB, db *schema.DB) *cloud {
 	t.Helper()
 	c := &cloud{t: t, db: db, keys: filepath.Join(t.TempDir(), "jws-keys"), now: time.Now().Truncate(time.Microsecond), address: "192.0.2.1:999"}
 	c.s = c.another()
-	err := c.s.Bootstrap(context.Background(), identity.Bootstrap{AdminPassword: adminPassword, Region: "RegionOne",
-		Services: []identity.CatalogService{
-			{Type: "identity", Name: "keystone", Path: "/identity"}, {Type: "compute", Name: "nova", Path: "/compute/v2.1"},
-		}})
+	err := c.bootstrap(adminPassword)
 	if err != nil {
 		t.Fatalf("bootstrap: %v", err)
 	}
@@ -300,4 +297,32 @@ func TestLoginAndCatalog(t *testing.T) {
 			t.Errorf("auth/projects %s", a.raw)
 		}
 	})
+}
+
+func (c *cloud) bootstrap(password string) error {
+	return c.s.Bootstrap(context.Background(), identity.Bootstrap{AdminPassword: password, Region: "RegionOne",
+		Services: []identity.CatalogService{
+			{Type: "identity", Name: "keystone", Path: "/identity"}, {Type: "compute", Name: "nova", Path: "/compute/v2.1"},
+		}})
+}
+
+// rowOf gives the id of a resource by its name.
+func (c *cloud) rowOf(token, plural, name string) (string, answer) {
+	c.t.Helper()
+	a := c.must(200, "GET", "/v3/"+plural+"?name="+name, token, "")
+	if len(a.list(plural)) != 1 {
+		c.t.Fatalf("%s named %s: %s", plural, name, a.raw)
+	}
+	return a.list(plural)[0].(map[string]any)["id"].(string), a
+}
+
+// census is all that there is.
+func (c *cloud) census(token string) string {
+	c.t.Helper()
+	var b strings.Builder
+	for _, plural := range []string{"users", "projects", "domains", "roles", "services", "endpoints", "regions", "role_assignments", "role_inferences"} {
+		b.Write(c.must(200, "GET", "/v3/"+plural, token, "").raw)
+		b.WriteString("\n")
+	}
+	return b.String()
 }

@@ -149,10 +149,10 @@ func (s *Service) createProject(w http.ResponseWriter, r *http.Request) error {
 	p := projectRow{ID: newID(), Name: f.name("name"), DomainID: f.id("domain_id"), ParentID: f.id("parent_id"),
 		Description: f.text("description", maxText), Enabled: f.boolean("enabled", true), CreatedAt: s.now()}
 	p.setTags(readTags(&f))
-	if f.boolean("is_domain", false) {
+	if in["is_domain"] != nil && f.boolean("is_domain", false) {
 		f.wrong("is_domain", "a domain is made at /v3/domains")
 	}
-	p.Extra = f.extra("")
+	p.Extra = f.extra("", "is_domain")
 	if f.err != nil {
 		return f.err
 	}

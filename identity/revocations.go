@@ -117,18 +117,32 @@ func (c *claims) scope() string {
 	return ""
 }
 
-// fresh sees to it that the revocations and the version were read lately.
+// isFresh reports whether the revocations and the version were read lately.
+func (s *Service) isFresh() bool {
+	return time.Since(s.started)-time.Duration(s.polled.Load()) < stale
+}
+
+// fresh sees to it that they were; of many requests that find them old one reads.
 func (s *Service) fresh(ctx context.Context) error {
-	if time.Since(s.started)-time.Duration(s.polled.Load()) < stale {
+	if s.isFresh() {
 		return nil
 	}
-	return s.poll(ctx)
+	s.pollMu.Lock()
+	defer s.pollMu.Unlock()
+	if s.isFresh() {
+		return nil
+	}
+	return s.pollLocked(ctx)
 }
 
 // poll reads the version and, when it has changed, the new revocations.
 func (s *Service) poll(ctx context.Context) error {
 	s.pollMu.Lock()
 	defer s.pollMu.Unlock()
+	return s.pollLocked(ctx)
+}
+
+func (s *Service) pollLocked(ctx context.Context) error {
 	at := time.Since(s.started)
 	var version int64
 	err := s.db.GetContext(ctx, &version, selectVersion)

@@ -61,9 +61,9 @@ type Service struct {
 
 // How much each process remembers. An entry has about a kilobyte.
 const (
-	rememberedTokens = 16384
-	rememberedFacts  = 16384
-	rememberedNames  = 16384
+	rememberedTokens = 8192
+	rememberedFacts  = 8192
+	rememberedNames  = 8192
 )
 
 // New opens the key files, making them at a first start, and reads the revocations.
