@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -511,5 +512,43 @@ func TestBootstrapTwice(t *testing.T) {
 			t.Errorf("before %s\nafter %s", before, after)
 		}
 		c.admin() // with the password that it had
+	})
+}
+
+// TestManyAtOnce does what test suites do: people made, used and removed by many clients.
+func TestManyAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		admin := c.admin()
+		var wg sync.WaitGroup
+		for w := range 8 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for i := range 5 {
+					name := fmt.Sprintf("w%d-%d", w, i)
+					step := func(want int, a answer) answer {
+						if a.code != want {
+							t.Errorf("%s: %d, want %d: %s", name, a.code, want, a.raw)
+						}
+						return a
+					}
+					project := step(201, c.do("POST", "/v3/projects", admin, `{"project":{"name":"`+name+`"}}`)).text("project", "id")
+					user := step(201, c.do("POST", "/v3/users", admin, `{"user":{"name":"`+name+`","password":"pw"}}`)).text("user", "id")
+					role, _ := c.rowOf(admin, "roles", "member")
+					step(204, c.do("PUT", "/v3/projects/"+project+"/users/"+user+"/roles/"+role, admin, ""))
+					token, a := c.login(name, "pw", projectScope(project))
+					step(201, a)
+					if code, _ := c.check(token); code != 200 {
+						t.Errorf("%s: check = %d", name, code)
+					}
+					step(204, c.do("DELETE", "/v3/users/"+user, admin, ""))
+					if code, _ := c.check(token); code != 401 {
+						t.Errorf("%s: check of a removed user = %d", name, code)
+					}
+					step(204, c.do("DELETE", "/v3/projects/"+project, admin, ""))
+				}
+			}()
+		}
+		wg.Wait()
 	})
 }

@@ -65,6 +65,14 @@ func find(ctx context.Context, q schema.Querier, dest any, kind, query, id strin
 	return nil
 }
 
+// insert adds a row, in a transaction so that a lost deadlock is tried again.
+func (s *Service) insert(ctx context.Context, statement string, row any) error {
+	return s.db.Tx(ctx, func(tx *schema.Tx) error {
+		_, err := tx.NamedExecContext(ctx, statement, row)
+		return err
+	})
+}
+
 // taken makes a 409 Fault of a refused second row.
 func taken(err error, kind, name string) error {
 	if schema.Duplicate(err) {
@@ -110,7 +118,7 @@ func (s *Service) createDomain(w http.ResponseWriter, r *http.Request) error {
 	if d.ID == "" {
 		d.ID = newID()
 	}
-	_, err = s.db.NamedExecContext(r.Context(), insertDomain, &d)
+	err = s.insert(r.Context(), insertDomain, &d)
 	if err != nil {
 		return taken(err, "domain", d.Name)
 	}

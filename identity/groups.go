@@ -112,7 +112,7 @@ func (s *Service) createGroup(w http.ResponseWriter, r *http.Request) error {
 	if g.DomainID == "" {
 		g.DomainID = callerDomain(r)
 	}
-	_, err = s.db.NamedExecContext(r.Context(), insertGroup, &g)
+	err = s.insert(r.Context(), insertGroup, &g)
 	if schema.ForeignKey(err) {
 		return homeless(err, g.DomainID)
 	}

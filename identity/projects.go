@@ -160,7 +160,7 @@ func (s *Service) createProject(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.db.NamedExecContext(r.Context(), insertProject, &p)
+	err = s.insert(r.Context(), insertProject, &p)
 	if schema.ForeignKey(err) {
 		return homeless(err, p.DomainID)
 	}

@@ -109,7 +109,7 @@ func (s *Service) createUser(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	_, err = s.db.NamedExecContext(r.Context(), insertUser, &u)
+	err = s.insert(r.Context(), insertUser, &u)
 	if schema.ForeignKey(err) {
 		return homeless(err, u.DomainID)
 	}
