@@ -34,6 +34,13 @@ def main():
             said = text(test, "traceback") or "\n".join(d.as_text() for d in test["details"].values())
             failed.append((name, test["status"], said))
 
+    def shorten(said):
+        """Where in the test it failed, and what was said; not the way between."""
+        frames = re.findall(r'(?m)^  File ".*?/(tempest/[^"]*)", (line \d+), in (\w+)', said)
+        where = ["%s, %s, %s" % f for f in frames if f[0].startswith("tempest/api")][-1:] or ["%s, %s, %s" % f for f in frames][-1:]
+        what = re.split(r"(?m)^(?=[\w.]+(?:Error|Exception|exceptions\.\w+|Conflict|Timeout\w*)\b)", said)[-1]
+        return where + what[:1500].splitlines()[:20]
+
     result = testtools.StreamToDict(done)
     result.startTestRun()
     with open(stream, "rb") as f:
@@ -41,7 +48,7 @@ def main():
     result.stopTestRun()
     for name, status, said in sorted(failed):
         print("%s %s" % ("FAIL" if status == "fail" else status, name))
-        print("".join("     %s\n" % line for line in said.splitlines()[-25:]))
+        print("".join("     %s\n" % line for line in shorten(said)))
     for reason, names in sorted(skipped.items(), key=lambda kv: (-len(kv[1]), kv[0])):
         print("skipped %d: %s" % (len(names), reason.splitlines()[0]))
         for name in sorted(names):
