@@ -2,7 +2,6 @@ package compat
 
 import (
 	"fmt"
-	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -41,17 +40,43 @@ type ShowMask uint32
 //
 // A nil slice is [], a nil map {}, a nil pointer null. Nested structs are written at the
 // same version, view and flags. An Encoder is made once, at start-up, and panics on a tag
-// that it cannot read; for each version, view and flags it compiles a plan once.
+// that it cannot read.
+//
+// Versions between which no field of T or of its nested structs comes or goes are one
+// class; a plan without conditions is compiled for each class, view and set of flags that
+// is asked for, once, and found again without a lock.
 type Encoder[T any] struct {
-	flags []string
-	plan  *structPlan
+	flags  []string
+	root   *structType
+	starts []Version // the first version of each class but the lowest
+	views  []string  // the views that tags name
+	plans  []atomic.Pointer[appender]
 }
 
 // NewEncoder compiles T's tags; flags are the names that its show tags may use.
 func NewEncoder[T any](flags ...string) *Encoder[T] {
-	e := &Encoder[T]{flags: flags}
-	c := compiler{flags: flags, structs: map[reflect.Type]*structPlan{}}
-	e.plan = c.structPlan(reflect.TypeFor[T]())
+	const most = 6 // the table of plans has a row for each set of flags
+	if len(flags) > most {
+		panic(fmt.Sprintf("compat: encoder of %v has more than %d flags", reflect.TypeFor[T](), most))
+	}
+	c := compiler{flags: flags, structs: map[reflect.Type]*structType{}}
+	e := &Encoder[T]{flags: flags, root: c.structType(reflect.TypeFor[T]())}
+	for _, s := range c.structs {
+		for i := range s.fields {
+			f := &s.fields[i]
+			e.starts = append(e.starts, f.span.Min, f.span.Max+1)
+			e.views = append(e.views, f.views...)
+			for view, v := range f.starts {
+				e.starts, e.views = append(e.starts, v), append(e.views, view)
+			}
+		}
+	}
+	slices.Sort(e.starts)
+	e.starts = slices.Compact(e.starts)
+	slices.Sort(e.views)
+	e.views = slices.Compact(e.views)
+	e.plans = make([]atomic.Pointer[appender], (len(e.starts)+1)*(len(e.views)+1)<<len(flags))
+	e.plan(At{Version: MaxVersion}) // what cannot be written is found at start-up
 	return e
 }
 
@@ -70,17 +95,41 @@ func (e *Encoder[T]) Show(names ...string) ShowMask {
 
 // Append writes v behind dst.
 func (e *Encoder[T]) Append(dst []byte, v *T, at At) []byte {
-	return e.plan.append(dst, unsafe.Pointer(v), at)
+	return e.plan(at)(dst, unsafe.Pointer(v))
+}
+
+// plan gives the compiled plan of a class, view and flags. Two callers may compile the same
+// plan at once; either serves.
+func (e *Encoder[T]) plan(at At) appender {
+	class := 0
+	for class < len(e.starts) && e.starts[class] <= at.Version {
+		class++
+	}
+	view := slices.Index(e.views, at.View) + 1 // 0 is every view that no tag names
+	at.Show &= 1<<len(e.flags) - 1
+	place := &e.plans[(class*(len(e.views)+1)+view)<<len(e.flags)|int(at.Show)]
+	if p := place.Load(); p != nil {
+		return *p
+	}
+	b := builder{at: at, structs: map[*structType]*structPlan{}}
+	p := b.structPlan(e.root).append
+	write := appender(p)
+	place.Store(&write)
+	return write
 }
 
 // appender writes the value at p.
-type appender func(dst []byte, p unsafe.Pointer, at At) []byte
+type appender func(dst []byte, p unsafe.Pointer) []byte
+
+// structType is a struct with the tags of its fields read.
+type structType struct{ fields []field }
 
 // field is one field of a struct, with all that decides whether it is written.
 type field struct {
-	key    []byte // "name": with the quotes and the colon
+	name   string
 	offset uintptr
-	write  appender
+	value  reflect.Type
+	nested *structType                 // of the struct that value is, points to or lists
 	empty  func(p unsafe.Pointer) bool // nil: always written
 	span   Range
 	views  []string           // nil: all
@@ -96,64 +145,43 @@ func (f *field) shown(at At) bool {
 	return span.Has(at.Version) && f.need&at.Show == f.need && (f.views == nil || slices.Contains(f.views, at.View))
 }
 
-// structPlan is a struct type, and the fields of it that are written, by At.
-type structPlan struct {
-	fields []field
-	chosen atomic.Pointer[map[At][]*field]
-	mu     sync.Mutex
+// structPlan is the fields of a struct that one At shows.
+type structPlan struct{ fields []plannedField }
+
+type plannedField struct {
+	key    []byte // "name": with a comma before it
+	offset uintptr
+	write  appender
+	empty  func(p unsafe.Pointer) bool
 }
 
-func (s *structPlan) at(at At) []*field {
-	if m := s.chosen.Load(); m != nil {
-		if list, ok := (*m)[at]; ok {
-			return list
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	next := map[At][]*field{}
-	if m := s.chosen.Load(); m != nil {
-		maps.Copy(next, *m)
-	}
-	list := []*field{}
-	for i := range s.fields {
-		if s.fields[i].shown(at) {
-			list = append(list, &s.fields[i])
-		}
-	}
-	next[at] = list
-	s.chosen.Store(&next)
-	return list
-}
-
-func (s *structPlan) append(dst []byte, p unsafe.Pointer, at At) []byte {
+func (s *structPlan) append(dst []byte, p unsafe.Pointer) []byte {
 	dst = append(dst, '{')
-	first := true
-	for _, f := range s.at(at) {
+	comma := 1 // the first key goes without
+	for i := range s.fields {
+		f := &s.fields[i]
 		q := unsafe.Add(p, f.offset)
 		if f.empty != nil && f.empty(q) {
 			continue
 		}
-		if !first {
-			dst = append(dst, ',')
-		}
-		first = false
-		dst = append(dst, f.key...)
-		dst = f.write(dst, q, at)
+		dst = append(dst, f.key[comma:]...)
+		dst = f.write(dst, q)
+		comma = 0
 	}
 	return append(dst, '}')
 }
 
+// compiler reads the tags of a view and of the structs in it.
 type compiler struct {
 	flags   []string
-	structs map[reflect.Type]*structPlan
+	structs map[reflect.Type]*structType
 }
 
-func (c *compiler) structPlan(t reflect.Type) *structPlan {
+func (c *compiler) structType(t reflect.Type) *structType {
 	if s, ok := c.structs[t]; ok {
 		return s
 	}
-	s := &structPlan{}
+	s := &structType{}
 	c.structs[t] = s
 	for i := range t.NumField() {
 		f := t.Field(i)
@@ -176,10 +204,22 @@ func (c *compiler) field(t reflect.Type, f reflect.StructField, name, options st
 			panic(fmt.Sprintf("compat: field %s of view %v: %v", f.Name, t, err))
 		}
 	}
-	out := field{key: append(AppendString(nil, name), ':'), offset: f.Offset, write: c.appender(f.Type)}
+	out := field{name: name, offset: f.Offset, value: f.Type}
+	inner := f.Type
+	for inner.Kind() == reflect.Pointer || inner.Kind() == reflect.Slice && inner != rawType {
+		inner = inner.Elem()
+	}
+	if inner.Kind() == reflect.Struct {
+		out.nested = c.structType(inner)
+	} else {
+		fail(writable(inner))
+	}
 	var err error
 	out.span, err = ParseRange(f.Tag.Get("since"), f.Tag.Get("until"))
 	fail(err)
+	if out.span.Min > out.span.Max {
+		fail(fmt.Errorf("since %s is after until %s", out.span.Min, out.span.Max))
+	}
 	if in := f.Tag.Get("in"); in != "" {
 		out.views = strings.Split(in, ",")
 	}
@@ -204,19 +244,24 @@ func (c *compiler) field(t reflect.Type, f reflect.StructField, name, options st
 	}
 	switch options {
 	case "":
-	case "omitempty", "omitnil":
+	case "omitempty":
 		out.empty = emptiness(f.Type)
+	case "omitnil":
+		out.empty, err = nilness(f.Type)
+		fail(err)
 	default:
 		fail(fmt.Errorf("unknown option %q", options))
 	}
 	return out
 }
 
-// emptiness tells whether the value of a type is what omitempty and omitnil leave out.
+// emptiness tells whether the value of a type is what omitempty leaves out.
 func emptiness(t reflect.Type) func(unsafe.Pointer) bool {
 	switch t.Kind() {
-	case reflect.Pointer, reflect.Map:
+	case reflect.Pointer:
 		return func(p unsafe.Pointer) bool { return *(*unsafe.Pointer)(p) == nil }
+	case reflect.Map:
+		return func(p unsafe.Pointer) bool { return len(*(*map[string]string)(p)) == 0 }
 	case reflect.Slice:
 		return func(p unsafe.Pointer) bool { return len(*(*[]byte)(p)) == 0 }
 	case reflect.String:
@@ -225,52 +270,99 @@ func emptiness(t reflect.Type) func(unsafe.Pointer) bool {
 		return func(p unsafe.Pointer) bool { return !*(*bool)(p) }
 	case reflect.Int:
 		return func(p unsafe.Pointer) bool { return *(*int)(p) == 0 }
+	case reflect.Int64:
+		return func(p unsafe.Pointer) bool { return *(*int64)(p) == 0 }
 	}
 	panic(fmt.Sprintf("compat: a view cannot leave out an empty %v", t))
 }
 
-var rawType = reflect.TypeFor[Raw]()
+// nilness tells whether the value of a type is what omitnil leaves out. The first word of
+// a pointer, a slice and a map is nil when they are.
+func nilness(t reflect.Type) (func(unsafe.Pointer) bool, error) {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Map, reflect.Slice:
+		return func(p unsafe.Pointer) bool { return *(*unsafe.Pointer)(p) == nil }, nil
+	}
+	return nil, fmt.Errorf("a %v is never nil", t)
+}
 
-// appender compiles how values of a type are written.
-func (c *compiler) appender(t reflect.Type) appender {
-	if t == rawType {
+var (
+	rawType       = reflect.TypeFor[Raw]()
+	stringMapType = reflect.TypeFor[map[string]string]()
+)
+
+// writable refuses the types that a view cannot hold.
+func writable(t reflect.Type) error {
+	switch t.Kind() {
+	case reflect.String, reflect.Bool, reflect.Int, reflect.Int64, reflect.Float64:
+		return nil
+	}
+	if t == rawType || t == stringMapType {
+		return nil
+	}
+	return fmt.Errorf("a view cannot hold a %v", t)
+}
+
+// builder compiles the plan of one At.
+type builder struct {
+	at      At
+	structs map[*structType]*structPlan
+}
+
+func (b *builder) structPlan(s *structType) *structPlan {
+	if plan, ok := b.structs[s]; ok {
+		return plan
+	}
+	plan := &structPlan{}
+	b.structs[s] = plan
+	for i := range s.fields {
+		f := &s.fields[i]
+		if f.shown(b.at) {
+			key := append(AppendString([]byte{','}, f.name), ':')
+			plan.fields = append(plan.fields, plannedField{key, f.offset, b.appender(f.value, f.nested), f.empty})
+		}
+	}
+	return plan
+}
+
+// appender compiles how values of a type are written; nested is the struct in it.
+func (b *builder) appender(t reflect.Type, nested *structType) appender {
+	switch {
+	case t == rawType:
 		return appendRaw
+	case t == stringMapType:
+		return appendStringMap
 	}
 	switch t.Kind() {
-	case reflect.String:
-		return func(dst []byte, p unsafe.Pointer, _ At) []byte { return AppendString(dst, *(*string)(p)) }
 	case reflect.Bool:
-		return func(dst []byte, p unsafe.Pointer, _ At) []byte { return strconv.AppendBool(dst, *(*bool)(p)) }
+		return func(dst []byte, p unsafe.Pointer) []byte { return strconv.AppendBool(dst, *(*bool)(p)) }
 	case reflect.Int:
-		return func(dst []byte, p unsafe.Pointer, _ At) []byte { return strconv.AppendInt(dst, int64(*(*int)(p)), 10) }
+		return func(dst []byte, p unsafe.Pointer) []byte { return strconv.AppendInt(dst, int64(*(*int)(p)), 10) }
 	case reflect.Int64:
-		return func(dst []byte, p unsafe.Pointer, _ At) []byte { return strconv.AppendInt(dst, *(*int64)(p), 10) }
+		return func(dst []byte, p unsafe.Pointer) []byte { return strconv.AppendInt(dst, *(*int64)(p), 10) }
 	case reflect.Float64:
 		return appendFloat
 	case reflect.Pointer:
-		inner := c.appender(t.Elem())
-		return func(dst []byte, p unsafe.Pointer, at At) []byte {
+		inner := b.appender(t.Elem(), nested)
+		return func(dst []byte, p unsafe.Pointer) []byte {
 			q := *(*unsafe.Pointer)(p)
 			if q == nil {
 				return append(dst, "null"...)
 			}
-			return inner(dst, q, at)
+			return inner(dst, q)
 		}
 	case reflect.Struct:
-		return c.structPlan(t).append
+		return b.structPlan(nested).append
 	case reflect.Slice:
-		return c.slice(t)
-	case reflect.Map:
-		if t == reflect.TypeFor[map[string]string]() {
-			return appendStringMap
-		}
+		return b.slice(t, nested)
 	}
-	panic(fmt.Sprintf("compat: a view cannot hold a %v", t))
+	// writable has let only strings come here.
+	return func(dst []byte, p unsafe.Pointer) []byte { return AppendString(dst, *(*string)(p)) }
 }
 
-func (c *compiler) slice(t reflect.Type) appender {
-	inner, size := c.appender(t.Elem()), t.Elem().Size()
-	return func(dst []byte, p unsafe.Pointer, at At) []byte {
+func (b *builder) slice(t reflect.Type, nested *structType) appender {
+	inner, size := b.appender(t.Elem(), nested), t.Elem().Size()
+	return func(dst []byte, p unsafe.Pointer) []byte {
 		s := *(*[]byte)(p) // only its length and its pointer are used
 		dst = append(dst, '[')
 		base := unsafe.Pointer(unsafe.SliceData(s))
@@ -278,13 +370,13 @@ func (c *compiler) slice(t reflect.Type) appender {
 			if i > 0 {
 				dst = append(dst, ',')
 			}
-			dst = inner(dst, unsafe.Add(base, uintptr(i)*size), at)
+			dst = inner(dst, unsafe.Add(base, uintptr(i)*size))
 		}
 		return append(dst, ']')
 	}
 }
 
-func appendRaw(dst []byte, p unsafe.Pointer, _ At) []byte {
+func appendRaw(dst []byte, p unsafe.Pointer) []byte {
 	raw := *(*Raw)(p)
 	if len(raw) == 0 {
 		return append(dst, "null"...)
@@ -293,7 +385,7 @@ func appendRaw(dst []byte, p unsafe.Pointer, _ At) []byte {
 }
 
 // appendFloat writes 1 as 1.0, as Python does.
-func appendFloat(dst []byte, p unsafe.Pointer, _ At) []byte {
+func appendFloat(dst []byte, p unsafe.Pointer) []byte {
 	f := *(*float64)(p)
 	if f == math.Trunc(f) && math.Abs(f) < 1e15 {
 		return append(strconv.AppendInt(dst, int64(f), 10), ".0"...)
@@ -301,7 +393,7 @@ func appendFloat(dst []byte, p unsafe.Pointer, _ At) []byte {
 	return strconv.AppendFloat(dst, f, 'g', -1, 64)
 }
 
-func appendStringMap(dst []byte, p unsafe.Pointer, _ At) []byte {
+func appendStringMap(dst []byte, p unsafe.Pointer) []byte {
 	m := *(*map[string]string)(p)
 	var few [16]string // most maps fit, and need no memory
 	keys := few[:0]
@@ -330,11 +422,29 @@ var plain = func() (t [256]bool) {
 
 const hexDigits = "0123456789abcdef"
 
+// plainPrefix counts the bytes of s, eight at a time, that surely stand for themselves.
+func plainPrefix(s string) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	i := 0
+	for ; i+8 <= len(s); i += 8 {
+		b := s[i : i+8]
+		w := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		// A byte's top bit is set for what is no ASCII, a control character, a quote or a
+		// backslash; a borrow can only make a later byte look special, never plain.
+		special := w | (w - ones*' ') | ((w ^ ones*'"') - ones) | ((w ^ ones*'\\') - ones)
+		if special&tops != 0 {
+			break
+		}
+	}
+	return i
+}
+
 // AppendString writes s as a JSON string; bytes that are no UTF-8 become U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0
-	for i := 0; i < len(s); {
+	for i := plainPrefix(s); i < len(s); {
 		b := s[i]
 		if plain[b] {
 			i++
