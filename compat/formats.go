@@ -73,12 +73,13 @@ func isAddress(s string, four bool) error {
 
 var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02T15:04:05", "2006-01-02T15:04",
 	"2006-01-02 15:04:05.999999999", "2006-01-02 15:04:05", "2006-01-02", "2006-01-02T15:04:05-0700", "2006-01-02T15:04:05.999999999-0700",
-	"20060102T150405Z", "20060102T150405", "2006-01-02T15:04:05-07", "2006-01"}
+	"20060102T150405Z", "20060102T150405", "2006-01-02T15:04:05-07", "2006-01",
+	"2006-01-02T15:04Z07:00", "2006-01-02 15:04:05.999999999Z07:00"}
 
 // isTime takes ISO 8601 in its usual forms; a plus that a query turned into a space too.
 func isTime(s string) error {
 	for _, layout := range timeLayouts {
-		for _, text := range []string{s, strings.Replace(s, " ", "+", 1)} {
+		for _, text := range []string{s, spaceToPlus(s)} {
 			_, err := time.Parse(layout, text)
 			if err == nil {
 				return nil
@@ -86,6 +87,15 @@ func isTime(s string) error {
 		}
 	}
 	return errForm
+}
+
+// spaceToPlus puts back the plus of a time zone, the last space of a time.
+func spaceToPlus(s string) string {
+	i := strings.LastIndexByte(s, ' ')
+	if i < 0 {
+		return s
+	}
+	return s[:i] + "+" + s[i+1:]
 }
 
 // isPattern refuses what is no regular expression, and the empty one, as MySQL does.

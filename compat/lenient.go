@@ -3,6 +3,7 @@ package compat
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 )
@@ -10,13 +11,21 @@ import (
 // Int is an integer that clients may also send as a string of digits.
 type Int int
 
-// UnmarshalJSON reads 5 and "5".
+// UnmarshalJSON reads 5, "5" and 5.0, which is an integer in JSON Schema too; null leaves
+// the number as it is.
 func (n *Int) UnmarshalJSON(raw []byte) error {
 	text := strings.Trim(string(raw), `"`)
 	if text == "null" {
 		return nil
 	}
 	v, err := strconv.Atoi(strings.TrimSpace(text))
+	if err != nil && raw[0] != '"' {
+		const exact = 1 << 53
+		f, ferr := strconv.ParseFloat(text, 64)
+		if ferr == nil && f == math.Trunc(f) && math.Abs(f) <= exact {
+			v, err = int(f), nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("%.20q is not an integer", text)
 	}

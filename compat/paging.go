@@ -1,6 +1,7 @@
 package compat
 
 import (
+	"errors"
 	"net/url"
 	"strconv"
 )
@@ -14,8 +15,8 @@ func ParseLimit(q url.Values, largest int) (int, *Fault) {
 	}
 	text := vs[len(vs)-1]
 	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil {
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
 		return 0, BadRequest("Invalid input for query parameters limit. Value: %s. '%s' does not match '^[0-9]*$'", clip(text), clip(text))
 	}
-	return int(min(n, uint64(largest))), nil
+	return int(min(n, uint64(largest))), nil // beyond 64 bits n is the largest of them
 }

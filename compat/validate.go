@@ -2,6 +2,7 @@ package compat
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -68,17 +69,15 @@ type numericLimits struct{ least, most *big.Rat }
 // Validate implements jsonschema.SchemaExt.
 func (l *numericLimits) Validate(ctx *jsonschema.ValidatorContext, v any) {
 	text, ok := v.(string)
-	const longest = 64
-	if !ok || len(text) > longest {
+	if !ok {
 		return
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		// Digits beyond 64 bits are beyond every limit of the table.
-		if !errors.Is(err, strconv.ErrRange) {
-			return
-		}
+	if err != nil && !errors.Is(err, strconv.ErrRange) {
+		return
 	}
+	// Digits beyond 64 bits give the nearest number, which is beyond every limit of the
+	// table too.
 	r := new(big.Rat).SetInt64(n)
 	if l.least != nil && r.Cmp(l.least) < 0 {
 		ctx.AddError(&kind.Minimum{Got: r, Want: l.least})
@@ -107,6 +106,9 @@ func queryText(path []string, value any, detail string) string {
 
 // check validates and tells the first error as Nova would: the one nearest to the root.
 func check(schema *jsonschema.Schema, doc any, say text) *Fault {
+	if !numbersBounded(doc) {
+		return BadRequest("Malformed request body")
+	}
 	err := schema.Validate(doc)
 	if err == nil {
 		return nil
@@ -120,8 +122,40 @@ func check(schema *jsonschema.Schema, doc any, say text) *Fault {
 	return &Fault{Code: 400, Message: say(worst.InstanceLocation, value, detail(worst, value))}
 }
 
-// pick chooses among the errors of one instance: the shallowest, and of these the first
-// that names a property.
+// numbersBounded refuses numbers beyond what a float holds. Arithmetic on them is exact, so
+// that the few bytes of 1e999999 would keep a processor busy for tens of milliseconds.
+func numbersBounded(v any) bool {
+	switch x := v.(type) {
+	case map[string]any:
+		for _, e := range x {
+			if !numbersBounded(e) {
+				return false
+			}
+		}
+	case []any:
+		for _, e := range x {
+			if !numbersBounded(e) {
+				return false
+			}
+		}
+	case json.Number:
+		const digits, exponent = 400, 308
+		text := x.String()
+		if len(text) > digits {
+			return false
+		}
+		i := strings.IndexAny(text, "eE")
+		if i < 0 {
+			return true
+		}
+		n, err := strconv.Atoi(text[i+1:])
+		return err == nil && -exponent <= n && n <= exponent
+	}
+	return true
+}
+
+// pick chooses among the errors of one instance: the shallowest, then by rank, then by the
+// name of the property, so that the same body gets the same answer every time.
 func pick(e *jsonschema.ValidationError) *jsonschema.ValidationError {
 	switch e.ErrorKind.(type) {
 	case *kind.Schema, *kind.Group, *kind.Reference, *kind.AllOf:
@@ -131,8 +165,7 @@ func pick(e *jsonschema.ValidationError) *jsonschema.ValidationError {
 	var best *jsonschema.ValidationError
 	for _, cause := range e.Causes {
 		c := pick(cause)
-		if best == nil || len(c.InstanceLocation) < len(best.InstanceLocation) ||
-			len(c.InstanceLocation) == len(best.InstanceLocation) && rank(c) < rank(best) {
+		if best == nil || order(c, best) < 0 {
 			best = c
 		}
 	}
@@ -140,6 +173,13 @@ func pick(e *jsonschema.ValidationError) *jsonschema.ValidationError {
 		return e
 	}
 	return best
+}
+
+func order(a, b *jsonschema.ValidationError) int {
+	return cmp.Or(
+		cmp.Compare(len(a.InstanceLocation), len(b.InstanceLocation)),
+		cmp.Compare(rank(a), rank(b)),
+		slices.Compare(a.InstanceLocation, b.InstanceLocation))
 }
 
 // rank orders errors at one place: what is missing or too much comes before the rest.
@@ -330,6 +370,13 @@ func pythonQuote(s string) string {
 
 // forgive drops from a value what its schema does not know, and trims names.
 func forgive(s *jsonschema.Schema, v any) any {
+	for _, alternatives := range [][]*jsonschema.Schema{s.AllOf, s.AnyOf, s.OneOf} {
+		for _, sub := range alternatives {
+			if _, isText := v.(string); isText { // no object of the table has alternatives
+				v = forgive(sub, v)
+			}
+		}
+	}
 	switch x := v.(type) {
 	case map[string]any:
 		open := s.AdditionalProperties
@@ -349,7 +396,7 @@ func forgive(s *jsonschema.Schema, v any) any {
 			}
 		}
 	case string:
-		if s.Format != nil && s.Format.Name == "name" {
+		if s.Format != nil && (s.Format.Name == "name" || s.Format.Name == "az_name") {
 			return strings.TrimSpace(x)
 		}
 	}

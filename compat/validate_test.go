@@ -39,7 +39,9 @@ func TestEverySchemaCompiles(t *testing.T) {
 
 func TestBodyMessages(t *testing.T) {
 	const id = `"70a599e0-31e7-49b7-b260-868f441e862b"`
-	server := func(more string) string { return `{"server":{"name":"n","imageRef":` + id + `,"flavorRef":"1"` + more + `}}` }
+	server := func(more string) string {
+		return `{"server":{"name":"n","imageRef":` + id + `,"flavorRef":"1"` + more + `}}`
+	}
 	tests := []struct {
 		op, body string
 		version  Version
@@ -112,6 +114,91 @@ func TestQueryMessages(t *testing.T) {
 	}
 }
 
+// Several fields are wrong: one answer, whatever order a map is walked in.
+func TestBodyMessageIsTheSameEachTime(t *testing.T) {
+	const wrong = `{"server":{"name":1,"flavorRef":[],"imageRef":3,"key_name":5}}`
+	op := operation(t, "POST /servers")
+	for range 50 {
+		body, err := jsonschema.UnmarshalJSON(strings.NewReader(wrong))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := op.CheckBody(1, body)
+		if f == nil || !strings.HasPrefix(f.Message, "Invalid input for field/attribute flavorRef.") {
+			t.Fatal(f)
+		}
+	}
+}
+
+// Numbers of a few bytes and a huge value cost nothing.
+func TestHugeNumbersAreRefusedAtOnce(t *testing.T) {
+	for _, n := range []string{"1e999999", "-1e-999999", "1e99999999999999999999", strings.Repeat("9", 100_000)} {
+		body, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"flavor":{"name":"f","ram":` + n + `,"vcpus":1,"disk":1}}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := operation(t, "POST /flavors").CheckBody(1, body)
+		if f == nil || f.Message != "Malformed request body" {
+			t.Errorf("%.20s: %v", n, f)
+		}
+	}
+	body := map[string]any{"flavor": map[string]any{"name": "f", "ram": strings.Repeat("9", 100), "vcpus": "1", "disk": "1"}}
+	f := operation(t, "POST /flavors").CheckBody(1, body)
+	if f == nil || !strings.Contains(f.Message, "greater than the maximum of 2147483647") {
+		t.Errorf("digits in a string: %v", f)
+	}
+}
+
+func TestLenientNumbersAndBooleans(t *testing.T) {
+	for text, want := range map[string]int{`5`: 5, `"5"`: 5, `5.0`: 5, `1e2`: 100, `-1`: -1, `null`: 0} {
+		var n Int
+		if err := json.Unmarshal([]byte(text), &n); err != nil || int(n) != want {
+			t.Errorf("%s: %d, %v", text, n, err)
+		}
+	}
+	for _, text := range []string{`5.5`, `"5.0"`, `"x"`, `1e300`, `true`, `[]`, `""`} {
+		var n Int
+		if err := json.Unmarshal([]byte(text), &n); err == nil {
+			t.Errorf("%s: %d", text, n)
+		}
+	}
+	for text, want := range map[string]bool{`true`: true, `"On"`: true, `"1"`: true, `"NO"`: false, `"False"`: false, `false`: false} {
+		var b Bool
+		if err := json.Unmarshal([]byte(text), &b); err != nil || bool(b) != want {
+			t.Errorf("%s: %t, %v", text, b, err)
+		}
+	}
+	var b Bool
+	if err := json.Unmarshal([]byte(`"maybe"`), &b); err == nil {
+		t.Error("maybe is a boolean")
+	}
+}
+
+func TestParseLimit(t *testing.T) {
+	const largest = 1000
+	for text, want := range map[string]int{"": largest, "limit=5": 5, "limit=0": 0, "limit=5000": largest,
+		"limit=99999999999999999999999": largest, "limit=1&limit=2": 2, "limit=-1": -1, "limit=x": -1, "limit=": -1} {
+		q, err := url.ParseQuery(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, f := ParseLimit(q, largest)
+		if want < 0 && (f == nil || f.Code != 400) || want >= 0 && (f != nil || n != want) {
+			t.Errorf("%q: %d, %v", text, n, f)
+		}
+	}
+}
+
+func TestTimes(t *testing.T) {
+	for text, good := range map[string]bool{"2026-01-01T00:00:00Z": true, "2026-01-01T00:00Z": true, "2026-01-01": true,
+		"2026-01-01 00:00:00": true, "2026-01-01T00:00:00.5+01:00": true, "2026-01-01T00:00:00 01:00": true,
+		"2026-01-01 00:00:00 01:00": true, "2026/01/01": false, "yesterday": false, "": false, "2026-13-01": false} {
+		if err := isTime(text); (err == nil) != good {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
 func TestLegacyBodyForgives(t *testing.T) {
 	op := operation(t, "POST /servers")
 	body, err := jsonschema.UnmarshalJSON(strings.NewReader(`{"server":{"name":" n ","imageRef":"70a599e0-31e7-49b7-b260-868f441e862b","flavorRef":"1","evil":{}},"more":1}`))
@@ -126,10 +213,15 @@ func TestLegacyBodyForgives(t *testing.T) {
 	if err != nil || bytes.Contains(raw, []byte("evil")) || !bytes.Contains(raw, []byte(`"name":"n"`)) {
 		t.Errorf("%s %v", raw, err)
 	}
+	zone := map[string]any{"aggregate": map[string]any{"name": " n ", "availability_zone": " z "}}
+	raw, err = json.Marshal(operation(t, "POST /os-aggregates").LegacyBody(zone))
+	if err != nil || string(raw) != `{"aggregate":{"availability_zone":"z","name":"n"}}` {
+		t.Errorf("%s %v", raw, err)
+	}
 }
 
 func FuzzBody(f *testing.F) {
-	for _, s := range []string{`{"server":{"name":"n"}}`, `{"reboot":{"type":[]}}`, `[]`, `{"a":1e999}`, `{"server":{"networks":[{"uuid":1}]}}`, `{"flavor":{"ram":"99999999999999999999"}}`} {
+	for _, s := range []string{`{"server":{"name":"n"}}`, `{"reboot":{"type":[]}}`, `[]`, `{"a":1e999}`, `{"server":{"networks":[{"uuid":1}]}}`, `{"a":1e999999}`, `{"flavor":{"ram":"99999999999999999999"}}`} {
 		f.Add(s, uint16(1))
 	}
 	f.Fuzz(func(t *testing.T, text string, v uint16) {
