@@ -86,12 +86,13 @@ WHERE u.id = ?`
 SELECT p.id, p.name, p.domain_id, d.name AS domain_name, p.enabled, d.enabled AS domain_enabled
 FROM identity_projects p JOIN identity_domains d ON d.id = p.domain_id
 WHERE p.id = ?`
-	selectDomainFacts  = `SELECT id, name, enabled FROM identity_domains WHERE id = ?`
+	selectDomainFacts = `SELECT id, name, enabled FROM identity_domains WHERE id = ?`
+	//nolint:gosec // G101 takes a statement for a secret (2026-11)
 	selectAppCredFacts = `
 SELECT id, name, user_id, project_id, secret_hash, unrestricted, expires_at
 FROM identity_app_credentials
 WHERE id = ?`
-	selectAppCredRoles = `SELECT role_id FROM identity_app_credential_roles WHERE credential_id = ?`
+	selectAppCredRoles = `SELECT role_id FROM identity_app_credential_roles WHERE credential_id = ?` //nolint:gosec // G101 takes a statement for a secret (2026-11)
 	selectGrantedRoles = `
 SELECT DISTINCT role_id
 FROM identity_grants

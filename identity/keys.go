@@ -83,12 +83,13 @@ func (k *keyRing) generate() error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(fresh)
 	freshPublic, err := writePEM(filepath.Join(k.dir, "private"), "PUBLIC KEY", pub)
 	if err != nil {
 		return err
 	}
-	defer os.Remove(freshPublic)
+	defer func() {
+		_ = errors.Join(os.Remove(fresh), os.Remove(freshPublic)) // the second is gone if all went well
+	}()
 	err = os.Link(fresh, k.privatePath())
 	if errors.Is(err, fs.ErrExist) {
 		return k.awaitPublic()
