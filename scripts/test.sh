@@ -28,8 +28,6 @@ KILONOVA_TEST_MYSQL=$(scripts/mariadb.sh url "$db")
 export KILONOVA_TEST_IMAGE KILONOVA_TEST_MYSQL
 say "Building"
 make -s build
-say "go vet"
-go vet ./...
 say "Testing (SQLite and MariaDB, libvirt guests, race detector)"
 # shellcheck disable=SC2086 # several words are several packages
 CGO_ENABLED=1 go test -race -p 2 -timeout 28m "$@" ${KILONOVA_TEST_PACKAGES:-./...}

@@ -153,7 +153,8 @@ if [ "$status" = ACTIVE ]; then
 		exit 1
 	}
 	echo
-	tr -d '\r' <"$STATE/console" | grep -v '^$' | cut -c1-110 | tail -n 10 | sed 's/^/    /'
+	# Its metadata has the password of its first boot.
+	tr -d '\r' <"$STATE/console" | grep -v -e '^$' -e KN-META-JSON | cut -c1-110 | tail -n 10 | sed 's/^/    /'
 else
 	say "Server hello is $status, and is left so"
 fi
