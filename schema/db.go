@@ -32,6 +32,7 @@ const (
 type DB struct {
 	*sqlx.DB
 	Dialect Dialect
+	addr    string // where the server is, for the accounts of hosts; "" on SQLite
 }
 
 // sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program.
@@ -113,7 +114,7 @@ func openMySQL(ctx context.Context, dsn string) (*DB, error) {
 		_ = db.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("reach the database at %s: %w", cfg.Addr, err)
 	}
-	return &DB{DB: db, Dialect: MySQL}, nil
+	return &DB{DB: db, Dialect: MySQL, addr: cfg.Addr}, nil
 }
 
 // mysqlConfig parses both forms of address and sets what kilonova relies on: affected rows

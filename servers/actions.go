@@ -192,8 +192,12 @@ func (s *Service) resetState(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.begin(r.Context(), r.Caller, of(r), opResetState, func(_ *schema.Tx, _ *Server, set change) (*work.Args, error) {
-		set["vm_state"], set["task_state"] = VMState(body.Reset.State), nil
+	_, err = s.begin(r.Context(), r.Caller, of(r), opResetState, func(tx *schema.Tx, v *Server, set change) (*work.Args, error) {
+		set["vm_state"], set["task_state"], set["old_state"] = VMState(body.Reset.State), nil, nil
+		if o := v.before(); o.Old != nil && o.New != nil {
+			// A resize that was under way is over: the server keeps the flavor it shows.
+			return nil, s.shrinkTo(r.Context(), tx, v, v.Flavor())
+		}
 		return nil, nil
 	})
 	if err != nil {

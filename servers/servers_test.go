@@ -454,3 +454,31 @@ func TestConsoleOutput(t *testing.T) {
 		t.Errorf("output %q", got)
 	}
 }
+
+// TestResetInAResizeGivesBackWhatItHeld: found by killing things: a reset in the middle of
+// a resize left the larger claim on record, and the next resize took it again.
+func TestResetInAResizeGivesBackWhatItHeld(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		id := c.boot("reset")
+		reset := func() {
+			t.Helper()
+			a := c.as(ours+" admin", "2.1", "POST", "/servers/"+id+"/action", `{"os-resetState":{"state":"active"}}`)
+			if a.code != 202 {
+				t.Fatal(a.body)
+			}
+			c.audit()
+		}
+		for range 3 {
+			c.act(202, id, `{"resize":{"flavorRef":"2"}}`)
+			reset()
+			c.settle()
+			c.audit()
+		}
+		c.act(202, id, `{"resize":{"flavorRef":"2"}}`)
+		c.settle()
+		reset() // in VERIFY_RESIZE: it keeps the new flavor
+		if got := c.is(id, "ACTIVE").text("server", "flavor", "original_name"); got != "m1.small" {
+			t.Errorf("flavor %q", got)
+		}
+	})
+}
