@@ -232,7 +232,7 @@ func start(ctx context.Context, binary, dsn string, hosts int) (*process, error)
 	if err != nil {
 		return nil, err
 	}
-	args := []string{"up", "--state-dir", dir, "--listen", "127.0.0.1:0", "--driver", "sim", "--sim-hosts", strconv.Itoa(hosts), "--log-level", "warn"}
+	args := []string{"up", "--state-dir", dir, "--listen", "127.0.0.1:0", "--driver", "sim", "--sim-hosts", strconv.Itoa(hosts), "--sim-keep=false", "--log-level", "warn"}
 	if dsn != "" {
 		args = append(args, "--db", dsn)
 	}
@@ -272,7 +272,9 @@ func launch(ctx context.Context, binary, dir string, args []string) (*process, e
 	return nil, fmt.Errorf("kilonova did not become ready: %.2000s (%w)", said, err)
 }
 
-func (p *process) again(ctx context.Context) (*process, error) { return launch(ctx, p.binary, p.dir, p.args) }
+func (p *process) again(ctx context.Context) (*process, error) {
+	return launch(ctx, p.binary, p.dir, p.args)
+}
 
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // it may have ended by itself
