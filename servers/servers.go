@@ -82,6 +82,20 @@ launch_index, reservation_id, root_device_name, security_groups, scheduler_hints
 locked_by, locked_reason, claimed, attempts, tried_hosts, old_state, fault_code, fault_message,
 fault_details, fault_at, created_at, updated_at, launched_at, terminated_at, deleted`
 
+// fields are where the columns go, in the order of columns.
+func (v *Server) fields() []any {
+	return []any{
+		&v.ID, &v.UUID, &v.ProjectID, &v.UserID, &v.Name, &v.Hostname, &v.Description, &v.VMState, &v.TaskState,
+		&v.PowerState, &v.Progress, &v.Generation, &v.Host, &v.Node, &v.FlavorID, &v.FlavorName, &v.VCPUs,
+		&v.MemoryMB, &v.RootGB, &v.EphemeralGB, &v.SwapMB, &v.ExtraSpecs, &v.ImageID, &v.ImageMeta, &v.Metadata,
+		&v.KeyName, &v.KeyData, &v.UserData, &v.Files, &v.ConfigDrive, &v.AccessIPv4, &v.AccessIPv6, &v.DiskConfig,
+		&v.RequestedZone, &v.Zone, &v.PinnedZone, &v.LaunchIndex, &v.ReservationID, &v.RootDeviceName,
+		&v.SecurityGroups, &v.SchedulerHints, &v.TrustedCerts, &v.LockedBy, &v.LockedReason, &v.Claimed,
+		&v.Attempts, &v.TriedHosts, &v.OldState, &v.FaultCode, &v.FaultMessage, &v.FaultDetails, &v.FaultAt,
+		&v.CreatedAt, &v.UpdatedAt, &v.LaunchedAt, &v.TerminatedAt, &v.Deleted,
+	}
+}
+
 // PolicyTarget is the server's project.
 func (s *Server) PolicyTarget() compat.Target {
 	return compat.Target{ProjectID: s.ProjectID, UserID: s.UserID}
