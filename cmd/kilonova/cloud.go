@@ -49,6 +49,7 @@ type cloud struct {
 	hosts    *hosts.Service
 	servers  *servers.Service
 	password string
+	owner    string // the project that owns what the cloud makes for all
 	handler  http.Handler
 }
 
@@ -96,9 +97,17 @@ func (c *cloud) openIdentity(ctx context.Context) error {
 		return err
 	}
 	if c.cfg.PolicyFile != "" {
-		return c.identity.LoadPolicy(c.cfg.PolicyFile)
+		err = c.identity.LoadPolicy(c.cfg.PolicyFile)
+		if err != nil {
+			return err
+		}
 	}
-	return nil
+	err = c.identity.Bootstrap(ctx, identity.Bootstrap{AdminPassword: c.password, Region: "RegionOne", Services: catalog()})
+	if err != nil {
+		return err
+	}
+	c.owner, err = c.identity.ProjectNamed(ctx, "admin")
+	return err
 }
 
 func (c *cloud) base(mount string) compat.Base {
@@ -116,22 +125,19 @@ func (c *cloud) openServices(ctx context.Context) error {
 	}
 	c.networks, err = networks.New(networks.Config{
 		DB: c.db, Base: c.base(networkPath), Auth: c.identity.Authenticate, Outbound: c.cfg.Outbound,
-		ProjectExists: c.identity.ProjectExists,
+		ProjectExists: c.identity.ProjectExists, Owner: c.owner,
 	})
 	if err != nil {
 		return err
 	}
 	c.flavors = flavors.New(c.db, nil)
+	c.flavors.ProjectExists = c.identity.ProjectExists
 	c.quotas = quotas.New(c.db, nil)
 	c.hosts = hosts.New(c.db, nil)
 	return nil
 }
 
 func (c *cloud) bootstrap(ctx context.Context) error {
-	err := c.identity.Bootstrap(ctx, identity.Bootstrap{AdminPassword: c.password, Region: "RegionOne", Services: catalog()})
-	if err != nil {
-		return err
-	}
 	return errors.Join(c.flavors.Seed(ctx), c.networks.Bootstrap(ctx))
 }
 
