@@ -218,13 +218,13 @@ func polling(ctx context.Context, binary, dsn string, counts []string) error {
 
 // process is a kilonova that runs.
 type process struct {
-	cmd         *exec.Cmd
-	args        []string
-	base, dir   string
-	ready       time.Duration
-	exited      chan struct{}
-	logFile     *os.File
-	binary, dsn string
+	cmd       *exec.Cmd
+	args      []string
+	base, dir string
+	ready     time.Duration
+	exited    chan struct{}
+	logFile   *os.File
+	binary    string
 }
 
 func start(ctx context.Context, binary, dsn string, hosts int) (*process, error) {

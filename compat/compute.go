@@ -334,10 +334,6 @@ func (e *endpoint) serve(w http.ResponseWriter, r *Request, urlProject string) e
 	if r.Op.Success == http.StatusGone {
 		return &Fault{Code: http.StatusGone, Message: "This API is no longer available: it was removed from the compute service."}
 	}
-	h := e.api.handlers[r.Op.Name()]
-	if h == nil {
-		return &Fault{Code: http.StatusNotImplemented, Message: fmt.Sprintf("%s is not implemented by this release of kilonova.", r.Op.Name())}
-	}
 	err = r.checkInput(body, hasBody)
 	if err != nil {
 		return err
@@ -345,6 +341,10 @@ func (e *endpoint) serve(w http.ResponseWriter, r *Request, urlProject string) e
 	err = e.authorize(r)
 	if err != nil {
 		return err
+	}
+	h := e.api.handlers[r.Op.Name()]
+	if h == nil {
+		return &Fault{Code: http.StatusNotImplemented, Message: r.Op.Name() + " is not implemented by this release of kilonova."}
 	}
 	return h(w, r)
 }

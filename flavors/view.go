@@ -19,7 +19,7 @@ type view struct {
 	Disk        int               `json:"disk" in:"detail,show"`
 	VCPUs       int               `json:"vcpus" in:"detail,show"`
 	OldSwap     compat.Raw        `json:"swap" in:"detail,show" until:"2.74"` // "" for none
-	Swap        int               `json:"swap" in:"detail,show" since:"2.75"`
+	Swap        int               `api:"swap" in:"detail,show" since:"2.75"`
 	Ephemeral   int               `json:"OS-FLV-EXT-DATA:ephemeral" in:"detail,show"`
 	Disabled    bool              `json:"OS-FLV-DISABLED:disabled" in:"detail,show" until:"2.101"`
 	Public      bool              `json:"os-flavor-access:is_public" in:"detail,show"`

@@ -22,8 +22,6 @@ type request struct {
 
 func (r *request) id() string { return mux.Vars(r.Request)["id"] }
 
-func (r *request) admin() bool { return r.caller.IsAdmin() }
-
 type handler func(w http.ResponseWriter, r *request) error
 
 // access says who may call a route or write an attribute. Its zero value lets nobody in.

@@ -134,7 +134,7 @@ func (s *Service) changeGroup(r *request, tx *schema.Tx, old record, v values) e
 }
 
 func (s *Service) removeGroup(r *request, tx *schema.Tx, old record) error {
-	return s.dropGroup(r.Context(), tx, old.(*Group))
+	return s.dropGroup(r.Context(), tx, old.(*Group), r.caller.IsAdmin())
 }
 
 const (
@@ -144,9 +144,10 @@ const (
 )
 
 // dropGroup deletes a group, its rules and those that name it, and gives their quota back.
+// An administrator may remove a default group: it is made again when it is needed.
 // Faults: 409 (SecurityGroupInUse, SecurityGroupCannotRemoveDefault).
-func (s *Service) dropGroup(ctx context.Context, tx *schema.Tx, g *Group) error {
-	if g.DefaultOf.Valid {
+func (s *Service) dropGroup(ctx context.Context, tx *schema.Tx, g *Group, admin bool) error {
+	if g.DefaultOf.Valid && !admin {
 		return fault(409, "SecurityGroupCannotRemoveDefault", "Insufficient rights for removing default security group.")
 	}
 	var rules []struct {

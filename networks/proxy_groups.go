@@ -233,7 +233,7 @@ func (s *Service) deleteNovaGroup(w http.ResponseWriter, r *compat.Request) erro
 		if g.DefaultOf.Valid {
 			return compat.BadRequest("Unable to delete system group '%s'", g.Name)
 		}
-		return s.dropGroup(r.Context(), tx, g)
+		return s.dropGroup(r.Context(), tx, g, false)
 	})
 	if err != nil {
 		return novaGroupFault(err)

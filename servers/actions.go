@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"net/http"
 
 	"kilonova/compat"
@@ -108,7 +109,7 @@ func (s *Service) destroyLocally(ctx context.Context, c *compat.Caller, v *Serve
 			return err
 		}
 		err = s.bury(ctx, tx, &copied)
-		if err == errLostRace {
+		if errors.Is(err, errLostRace) {
 			// Somebody acted on it meanwhile: nothing here needs the newest state.
 			fresh, err := get(ctx, tx, v.UUID)
 			if err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
@@ -414,7 +415,7 @@ func (s *Service) planSizes(r *compat.Request, p *plan) error {
 		}
 	} else {
 		disk := int64(f.RootGB) * gib
-		if least := int64(img.MinDisk) * gib; least > disk {
+		if least := img.MinDisk * gib; least > disk {
 			return compat.BadRequest("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", disk, least)
 		}
 		if size := max(img.Guest().Size, img.Guest().VirtualSize); size > disk {
@@ -670,7 +671,7 @@ func (s *Service) template(p *plan) *Server {
 		EphemeralGB: f.EphemeralGB, SwapMB: f.SwapMB, ExtraSpecs: encode(orEmpty(f.ExtraSpecs)),
 		ImageID: p.image.ID, ImageMeta: encode(p.image.Guest()), Metadata: encode(orEmpty(b.Metadata)),
 		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive),
-		AccessIPv4: b.AccessIPv4, AccessIPv6: b.AccessIPv6, DiskConfig: diskConfig(b.DiskConfig, p.image.Guest().Properties),
+		AccessIPv4: canonical(b.AccessIPv4), AccessIPv6: canonical(b.AccessIPv6), DiskConfig: diskConfig(b.DiskConfig, p.image.Guest().Properties),
 		ReservationID:  "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"),
 		SchedulerHints: encode(p.hints.raw()), CreatedAt: now, UpdatedAt: now,
 	}
@@ -695,6 +696,15 @@ func (s *Service) template(p *plan) *Server {
 	v.RootDeviceName = &root
 	v.Hostname = b.Hostname
 	return v
+}
+
+// canonical writes an address in its shortest form, as Nova does.
+func canonical(address string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return address
+	}
+	return a.String()
 }
 
 func orEmpty(m map[string]string) map[string]string {

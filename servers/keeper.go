@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -108,7 +109,7 @@ func (s *Service) followStopped(ctx context.Context) error {
 	}
 	for i := range list {
 		err := s.set(ctx, s.DB, &list[i], true, change{"vm_state": Stopped})
-		if err != nil && err != errLostRace {
+		if err != nil && !errors.Is(err, errLostRace) {
 			return err
 		}
 	}
@@ -140,7 +141,7 @@ func (s *Service) followStarted(ctx context.Context) error {
 			_, err = s.queue(ctx, tx, &copied, work.Stop, work.Args{Guest: *g, ShutdownTimeout: int(s.ShutdownTimeout.Seconds())}, 0)
 			return err
 		})
-		if err != nil && err != errLostRace {
+		if err != nil && !errors.Is(err, errLostRace) {
 			return err
 		}
 		s.Bell.Ring(v.HostName())
@@ -182,7 +183,7 @@ func (s *Service) confirmOld(ctx context.Context) error {
 			_, err = s.queue(ctx, tx, &copied, work.ConfirmResize, work.Args{Guest: *g}, 0)
 			return err
 		})
-		if err != nil && err != errLostRace {
+		if err != nil && !errors.Is(err, errLostRace) {
 			return err
 		}
 		s.Bell.Ring(v.HostName())

@@ -128,7 +128,7 @@ func (s *Service) rebuildImage(r *compat.Request, v *Server, ref string) (*image
 		return nil, compat.BadRequest("Flavor's memory is too small for requested image.")
 	}
 	if disk := int64(f.RootGB) * gib; f.RootGB > 0 {
-		if least := int64(img.MinDisk) * gib; least > disk {
+		if least := img.MinDisk * gib; least > disk {
 			return nil, compat.BadRequest("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", disk, least)
 		}
 		if size := max(img.Guest().Size, img.Guest().VirtualSize); size > disk {
@@ -152,10 +152,10 @@ func (s *Service) rebuildChanges(r *compat.Request, body *rebuildBody) (change, 
 		set["name"] = *b.Name
 	}
 	if b.AccessIPv4 != nil {
-		set["access_ip_v4"] = *b.AccessIPv4
+		set["access_ip_v4"] = canonical(*b.AccessIPv4)
 	}
 	if b.AccessIPv6 != nil {
-		set["access_ip_v6"] = *b.AccessIPv6
+		set["access_ip_v6"] = canonical(*b.AccessIPv6)
 	}
 	if b.DiskConfig != nil {
 		set["disk_config"] = *b.DiskConfig
@@ -430,13 +430,12 @@ func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string)
 			properties[k] = val
 		}
 	}
+	properties["image_type"] = "snapshot"
 	for k, val := range metadata {
 		properties[k] = val
 	}
-	properties["image_type"] = "snapshot"
 	properties["instance_uuid"] = v.UUID
 	properties["user_id"] = v.UserID
-	properties["base_image_ref"] = v.ImageID
 	return images.Snapshot{Name: name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
 		MinDisk: int64(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
 }

@@ -89,6 +89,9 @@ func (s *Service) Register(api *compat.Compute) {
 		api.Handle(action(op), s.simple(op))
 	}
 	api.Handle(action(opForceDelete), s.forceDelete)
+	// Servers are deleted at once here, so that none can be restored: this is always the
+	// state table's conflict.
+	api.Handle(action(opRestore), s.simple(opRestore))
 	api.Handle(action("reboot"), s.reboot)
 	api.Handle(action(opRebuild), s.rebuild)
 	api.Handle(action(opResize), s.resize)

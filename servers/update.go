@@ -30,10 +30,14 @@ func (s *Service) update(w http.ResponseWriter, r *compat.Request) error {
 	b, v := &body.Server, of(r)
 	for {
 		set := change{}
-		for column, value := range map[string]*string{"name": b.Name, "access_ip_v4": b.AccessIPv4,
-			"access_ip_v6": b.AccessIPv6, "disk_config": b.DiskConfig, "hostname": b.Hostname} {
+		for column, value := range map[string]*string{"name": b.Name, "disk_config": b.DiskConfig, "hostname": b.Hostname} {
 			if value != nil {
 				set[column] = *value
+			}
+		}
+		for column, value := range map[string]*string{"access_ip_v4": b.AccessIPv4, "access_ip_v6": b.AccessIPv6} {
+			if value != nil {
+				set[column] = canonical(*value)
 			}
 		}
 		b.Description.into(set, "description")

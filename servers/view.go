@@ -76,7 +76,7 @@ type serverView struct {
 	KernelID       string  `json:"OS-EXT-SRV-ATTR:kernel_id" since:"2.3" show:"attributes" since.update:"2.75" since.rebuild:"2.75"`
 	RamdiskID      string  `json:"OS-EXT-SRV-ATTR:ramdisk_id" since:"2.3" show:"attributes" since.update:"2.75" since.rebuild:"2.75"`
 	RootDeviceName *string `json:"OS-EXT-SRV-ATTR:root_device_name" since:"2.3" show:"attributes" since.update:"2.75" since.rebuild:"2.75"`
-	UserDataAdmin  *string `json:"OS-EXT-SRV-ATTR:user_data" since:"2.3" show:"attributes" since.update:"2.75" since.rebuild:"2.75"`
+	UserDataAdmin  *string `json:"OS-EXT-SRV-ATTR:user_data" since:"2.3" show:"attributes" since.update:"2.75" in:"show,detail,update"`
 	UserData       *string `json:"user_data" in:"rebuild" since:"2.57"`
 
 	Locked       bool       `json:"locked" since:"2.9"`

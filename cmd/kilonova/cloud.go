@@ -133,6 +133,7 @@ func (c *cloud) openServices(ctx context.Context) error {
 	c.flavors = flavors.New(c.db, nil)
 	c.flavors.ProjectExists = c.identity.ProjectExists
 	c.quotas = quotas.New(c.db, nil)
+	c.quotas.ProjectExists = c.identity.ProjectExists
 	c.hosts = hosts.New(c.db, nil)
 	return nil
 }

@@ -41,7 +41,12 @@ func (d *Driver) instancesDir() string { return filepath.Join(d.cfg.StateDir, "i
 func (d *Driver) imagesDir() string    { return filepath.Join(d.cfg.StateDir, "images") }
 func (d *Driver) tempDir() string      { return filepath.Join(d.cfg.StateDir, "tmp") }
 
-func (d *Driver) dir(uuid string) string        { return filepath.Join(d.instancesDir(), uuid) }
+func (d *Driver) dir(uuid string) string { return filepath.Join(d.instancesDir(), uuid) }
+func (d *Driver) hasDir(uuid string) bool {
+	_, err := os.Stat(d.dir(uuid))
+	return err == nil
+}
+
 func (d *Driver) savedDir(uuid string) string   { return filepath.Join(d.instancesDir(), uuid+"_resize") }
 func (d *Driver) file(uuid, name string) string { return filepath.Join(d.dir(uuid), name) }
 func (d *Driver) stageDir(uuid string) string   { return filepath.Join(d.instancesDir(), uuid+"_copy") }

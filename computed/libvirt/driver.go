@@ -529,7 +529,9 @@ func (d *Driver) Instances(ctx context.Context) ([]work.Instance, error) {
 			if err != nil {
 				return err
 			}
-			if ours {
+			// Another cloud on the same libvirt has guests like ours: this one's have
+			// their disks in its folder.
+			if ours && d.hasDir(inst.UUID) {
 				list = append(list, inst)
 			}
 		}

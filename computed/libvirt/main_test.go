@@ -133,8 +133,9 @@ func startDaemons() error {
 			if err != nil {
 				return err
 			}
-			// The default network would only take time.
-			os.RemoveAll(filepath.Join(own, "qemu", "networks", "autostart"))
+			// The machine's own guests and networks are none of the tests' business.
+			os.RemoveAll(filepath.Join(own, "qemu"))
+			os.RemoveAll(filepath.Join(own, "storage"))
 		} else {
 			err := os.Mkdir(own, 0o755)
 			if err != nil {
