@@ -302,7 +302,7 @@ func (q *query) column(column string, how match, value string) error {
 		t, err := parseTime(value)
 		if err != nil {
 			q.none = true // no moment is equal to what is none
-			return nil //nolint:nilerr // said above
+			return nil    //nolint:nilerr // said above
 		}
 		q.and(column+" >= ? AND "+column+" < ?", schema.MicrosOf(t), schema.MicrosOf(t.Add(time.Second)))
 	case how == exact:
