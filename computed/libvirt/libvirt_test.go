@@ -82,7 +82,7 @@ func configDrive(g *work.Guest) (map[string][]byte, error) {
 		"openstack/latest/meta_data.json":     meta,
 		"openstack/2012-08-10/meta_data.json": meta,
 		"ec2/latest/meta-data.json":           []byte("{}"),
-		"openstack/latest/user_data": []byte("#!/bin/sh\ncd /run/cd; ls openstack ec2/latest; ip route\n" +
+		"openstack/latest/user_data": []byte("#!/bin/sh\nmount -o ro /dev/sr0 /mnt; cd /mnt; ls openstack ec2/latest; ip route\n" +
 			"echo $(cat openstack/content/* | wc -c) bytes in $(ls openstack/content | wc -l) files\n"),
 	}
 	for n := range 60 { // a directory of several sectors
