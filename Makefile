@@ -6,7 +6,7 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down test check lint bench fault fuzz test-clients test-gophercloud test-tempest clean
+.PHONY: help build up down wipe test check lint bench fault fuzz test-clients test-gophercloud test-tempest clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -20,6 +20,9 @@ up: ## a whole cloud on this machine, with a guest that runs
 
 down: ## stop the cloud; its data stays
 	@scripts/down.sh
+
+wipe: ## remove the cloud with its guests and data
+	@scripts/wipe.sh
 
 test: ## every test, installing what it needs: SQLite, MariaDB, real guests, race detector
 	@scripts/test.sh
