@@ -11,7 +11,10 @@ import (
 // are kept and shown.
 type hints map[string]json.RawMessage
 
-const maxHintIDs = 100
+const (
+	maxHintIDs   = 100
+	maxHintBytes = 65_535 // as many as the database keeps
+)
 
 func (h hints) or(other hints) hints {
 	if h == nil {
@@ -47,6 +50,9 @@ func (h hints) ids(name string) ([]string, error) {
 
 // planHints turns same_host and different_host into hosts: one statement for both.
 func (s *Service) planHints(r *compat.Request, p *plan) error {
+	if n := len(encode(p.hints.raw())); n > maxHintBytes {
+		return compat.BadRequest("Invalid input for field/attribute os:scheduler_hints. It has %d bytes, more than %d", n, maxHintBytes)
+	}
 	same, err := p.hints.ids("same_host")
 	if err != nil {
 		return err
