@@ -45,6 +45,12 @@ or a cloud without guests:  bin/kilonova up --driver sim --state-dir .state"
 		systemctl start libvirtd 2>/dev/null || systemctl start virtlogd virtqemud virtnetworkd 2>/dev/null ||
 			die "systemd could not start libvirt:  journalctl -u libvirtd  says why"
 	else
+		# What udev does where it runs. While root can open the KVM device and QEMU's own
+		# account cannot, libvirt examines its emulator anew for each guest that it defines,
+		# which takes from ten seconds to minutes.
+		if [ -c /dev/kvm ] && getent group kvm >/dev/null && [ "$(stat -c %a:%G /dev/kvm)" = 600:root ]; then
+			{ chgrp kvm /dev/kvm && chmod 660 /dev/kvm; } || true
+		fi
 		launch virtlogd
 		if has libvirtd; then
 			launch libvirtd
