@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"kilonova/compat"
@@ -102,6 +103,7 @@ func (s *Service) finishOne(ctx context.Context, f *finished) error {
 		if f.Result != nil {
 			decode(*f.Result, &res)
 		}
+		res.Message, res.Detail = clip(res.Message, maxMessage), clip(res.Detail, maxDetail)
 		if v == nil || v.Deleted || v.Generation != f.Generation {
 			// The server went on without this work: its report changes nothing.
 			return s.endAction(ctx, tx, f.ActionID, ok, res.Message, res.Detail)
@@ -113,6 +115,20 @@ func (s *Service) finishOne(ctx context.Context, f *finished) error {
 		s.Bell.Ring(ring)
 	}
 	return err
+}
+
+// What is kept of a host's words, in bytes: the database would refuse more, and the report
+// with it, again and again.
+const (
+	maxMessage = 1024
+	maxDetail  = 16384
+)
+
+func clip(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most], "") + "..."
 }
 
 // dropSnapshot ends the image of a snapshot that failed. It comes before the report is
