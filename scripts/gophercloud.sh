@@ -28,7 +28,8 @@ say "Building its tests"
 say "Making what they need: an image, flavors, a network, a member"
 truncate -s 1M "$CLOUD_DIR/image"
 OS_IMAGE_ID=$(os image create acceptance --public --disk-format raw --container-format bare --file "$CLOUD_DIR/image" -f value -c id)
-OS_FLAVOR_ID=$(os flavor show m1.tiny -f value -c id)
+# One test wants two ephemeral disks of a gigabyte, which the flavor must allow.
+OS_FLAVOR_ID=$(os flavor create --ram 512 --disk 1 --ephemeral 2 --vcpus 1 acceptance -f value -c id)
 OS_FLAVOR_ID_RESIZE=$(os flavor show m1.small -f value -c id)
 OS_NETWORK_ID=$(os network show private -f value -c id)
 # What asks for a floating address is excluded, but the suite wants these to be set.
