@@ -334,6 +334,9 @@ func (e *endpoint) serve(w http.ResponseWriter, r *Request, urlProject string) e
 	if r.Op.Success == http.StatusGone {
 		return &Fault{Code: http.StatusGone, Message: "This API is no longer available: it was removed from the compute service."}
 	}
+	if r.Op.Success == http.StatusBadRequest {
+		return BadRequest("Unavailable console type rdp-html5.")
+	}
 	err = r.checkInput(body, hasBody)
 	if err != nil {
 		return err

@@ -76,17 +76,23 @@ var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2
 	"20060102T150405Z", "20060102T150405", "2006-01-02T15:04:05-07", "2006-01",
 	"2006-01-02T15:04Z07:00", "2006-01-02 15:04:05.999999999Z07:00"}
 
-// isTime takes ISO 8601 in its usual forms; a plus that a query turned into a space too.
 func isTime(s string) error {
+	_, err := ParseTime(s)
+	return err
+}
+
+// ParseTime reads ISO 8601 in its usual forms, also with a plus that a query turned into a
+// space. A time without a zone is UTC.
+func ParseTime(s string) (time.Time, error) {
 	for _, layout := range timeLayouts {
 		for _, text := range []string{s, spaceToPlus(s)} {
-			_, err := time.Parse(layout, text)
+			t, err := time.Parse(layout, text)
 			if err == nil {
-				return nil
+				return t.UTC(), nil
 			}
 		}
 	}
-	return errForm
+	return time.Time{}, errForm
 }
 
 // spaceToPlus puts back the plus of a time zone, the last space of a time.

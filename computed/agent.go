@@ -123,6 +123,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	background(func(ctx context.Context) { a.heartbeats(ctx, stop) })
 	background(a.reconciles)
 	background(a.follow)
+	background(a.cleanImages)
 	a.poll(ctx, &wg)
 	if errors.Is(context.Cause(ctx), errReplaced) {
 		return errReplaced

@@ -8,6 +8,39 @@ import (
 	"kilonova/work"
 )
 
+// imageCleaner is a driver that keeps a cache of images.
+type imageCleaner interface {
+	CleanCache(ctx context.Context, olderThan time.Duration) ([]string, error)
+}
+
+// Base images that no guest uses are kept for a day, as Nova does: the next server of the
+// same image starts at once.
+const (
+	cleanEvery = time.Hour
+	keepImages = 24 * time.Hour
+)
+
+// cleanImages removes base images that are no longer needed, now and then.
+func (a *Agent) cleanImages(ctx context.Context) {
+	cleaner, ok := a.Driver.(imageCleaner)
+	if !ok {
+		return
+	}
+	for {
+		pause(ctx, cleanEvery)
+		if ctx.Err() != nil {
+			return
+		}
+		gone, err := cleaner.CleanCache(ctx, keepImages)
+		if err != nil && ctx.Err() == nil {
+			a.Log.WarnContext(ctx, "clean the image cache", "err", err)
+		}
+		if len(gone) > 0 {
+			a.Log.InfoContext(ctx, "base images removed", "images", len(gone))
+		}
+	}
+}
+
 // reconciles compares the hypervisor with the database now and then: after a crash, a
 // reboot of the host, or events that were missed.
 func (a *Agent) reconciles(ctx context.Context) {

@@ -385,7 +385,7 @@ var timeColumns = []string{"created_at", "launched_at", "terminated_at"}
 func (q *query) column(column string, how match, value string) error {
 	switch {
 	case slices.Contains(timeColumns, column):
-		t, err := parseTime(value)
+		t, err := compat.ParseTime(value)
 		if err != nil {
 			q.none = true // no moment is equal to what is none
 			return nil    //nolint:nilerr // said above
@@ -517,25 +517,13 @@ func (s *Service) filterTask(r *compat.Request, q *query, everything bool) error
 	return nil
 }
 
-func parseTime(text string) (time.Time, error) {
-	text = strings.ReplaceAll(text, " ", "+")
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999", "2006-01-02T15:04:05", "2006-01-02T15:04:05.999999+0000", "2006-01-02T15:04:05-0700",
-		"2006-01-02+15:04:05", "2006-01-02+15:04:05.999999", "2006-01-02T15:04", "2006-01-02"} {
-		t, err := time.Parse(layout, text)
-		if err == nil {
-			return t.UTC(), nil
-		}
-	}
-	return time.Time{}, fmt.Errorf("%q is not a time", text)
-}
-
 func (s *Service) filterChanges(r *compat.Request, q *query, _ bool) error {
 	read := func(name string) (schema.Micros, bool, error) {
 		text, ok := last(r.Query, name)
 		if !ok {
 			return 0, false, nil
 		}
-		t, err := parseTime(text)
+		t, err := compat.ParseTime(text)
 		if err != nil {
 			return 0, false, compat.BadRequest("Invalid input for query parameters %s. Value: %s. '%s' is not a 'date-time'", name, text, text)
 		}

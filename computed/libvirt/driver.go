@@ -126,12 +126,7 @@ func New(cfg Config) (*Driver, error) {
 	switch cfg.VirtType {
 	case "kvm", "qemu":
 	case "", "auto":
-		d.cfg.VirtType = "kvm"
-		err := ProveKVM(context.Background()) // bounded by itself
-		if err != nil {
-			d.log.Info("guests are emulated", "reason", err)
-			d.cfg.VirtType = "qemu"
-		}
+		d.cfg.VirtType = d.provenType()
 	default:
 		return nil, fmt.Errorf("virt type %q is none of auto, kvm, qemu", cfg.VirtType)
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -52,6 +53,30 @@ var bootCode = []byte{
 	0x17, 0x00, 0x40, 0x7c, 0x00, 0x00, // 0x7c58: its size and address
 	0x3b, 0x7c, 0x08, 0x00, 0x00, 0x8e, 0x00, 0x00, // the IDT: a gate to 8:0x7c3b
 	0x07, 0x00, 0x5e, 0x7c, 0x00, 0x00, // 0x7c66: its size and address
+}
+
+// provenType is kvm where that is proven to work, else qemu. The proof of a machine whose
+// KVM hangs takes seconds, so what it said is kept until the machine boots again.
+func (d *Driver) provenType() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	note := filepath.Join(d.cfg.StateDir, "kvm-proof")
+	if err == nil {
+		said, err := os.ReadFile(note)
+		kind, ok := strings.CutPrefix(string(said), string(boot))
+		if err == nil && ok && (kind == "kvm" || kind == "qemu") {
+			return kind
+		}
+	}
+	kind := "kvm"
+	err = ProveKVM(context.Background()) // bounded by itself
+	if err != nil {
+		d.log.Info("guests are emulated", "reason", err)
+		kind = "qemu"
+	}
+	if len(boot) > 0 && os.MkdirAll(d.cfg.StateDir, 0o711) == nil {
+		_ = os.WriteFile(note, []byte(string(boot)+kind), 0o600) // without it the next start proves again
+	}
+	return kind
 }
 
 // ProveKVM runs a guest of one boot sector under KVM and says why that fails. Neither an
