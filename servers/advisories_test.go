@@ -588,3 +588,248 @@ func TestOSSA_2013_001_WhatStrangersOwnIsOutOfReach(t *testing.T) {
 		c.settle()
 	})
 }
+
+func TestOSSA_2012_004_2013_036_2014_027_2026_006_ScriptsStayText(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		const script = `<script>alert(1)</script>`
+		id := c.want(202, "POST", "/servers", c.createBody(script, `,"metadata":{"k":"`+script+`"}`)).text("server", "id")
+		c.settle()
+		at := "/servers/" + id
+		requests := []struct{ method, path, body string }{
+			{"GET", at, ""}, {"GET", "/servers/detail", ""}, {"GET", "/servers", ""}, {"GET", at + "/metadata", ""}, {"GET", at + "/metadata/k", ""},
+			{"PUT", at, `{"server":{"name":"` + script + `2"}}`},
+			{"PUT", at + "/metadata/k", `{"meta":{"k":"` + script + `"}}`},
+			{"POST", at + "/action", `{"rebuild":{"imageRef":"` + c.image + `","name":"` + script + `"}}`},
+			{"GET", "/servers/" + url.PathEscape(script), ""},
+			{"GET", "/" + url.PathEscape(script), ""},
+			{"GET", "/servers?marker=" + url.QueryEscape(script), ""},
+			{"GET", "/servers?limit=" + url.QueryEscape(script), ""},
+			{"POST", at + "/action", `{"` + script + `":null}`},
+			{"POST", "/servers", c.createBody("x", `,"`+script+`":1`)},
+			{"POST", "/servers", `<script>`},
+		}
+		for _, r := range requests {
+			a := c.do(r.method, r.path, r.body)
+			kind := a.Header.Get("Content-Type")
+			if a.body == "" {
+				continue
+			}
+			if !strings.HasPrefix(kind, "application/json") || a.Header.Get("X-Content-Type-Options") != "nosniff" || !json.Valid([]byte(a.body)) {
+				t.Errorf("%s %s = %d, %q, %q: %.300s", r.method, r.path, a.code, kind, a.Header.Get("X-Content-Type-Options"), a.body)
+			}
+		}
+		c.settle()
+		if got := c.is(id, "ACTIVE").text("server", "name"); got != script {
+			t.Errorf("the name is %q", got)
+		}
+	})
+}
+
+func TestOSSA_2012_008_2012_011_2011_001_FilesGoToTheGuestAlone(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		paths := []string{"../../../../etc/passwd", "/etc/shadow", `..\..\x`, "openstack/latest/meta_data.json", "content/0000"}
+		var list []work.File
+		for _, p := range paths {
+			list = append(list, work.File{Path: p, Contents: "eA=="})
+		}
+		id := c.want(202, "POST", "/servers", c.createBody("x", `,"personality":`+encode(list))).text("server", "id")
+		// What the host gets is the list as it came, for the config drive to hold.
+		var raw string
+		err := c.db.Get(&raw, "SELECT args FROM work WHERE server_uuid = ?", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var args work.Args
+		decode(raw, &args)
+		if encode(args.Guest.Files) != encode(list) {
+			t.Errorf("the host gets %s", encode(args.Guest.Files))
+		}
+		c.settle()
+		bad := []struct{ more, what string }{
+			{`[{"path":"` + strings.Repeat("a", 256) + `","contents":"eA=="}]`, "a long path"},
+			{`[{"path":"/x","contents":"no base64"}]`, "what is no base64"},
+			{`[{"path":"/x","contents":"` + base64.StdEncoding.EncodeToString(make([]byte, 10_241)) + `"}]`, "a large file"},
+			{`[{"path":"/x","contents":"eA==","target":"/etc"}]`, "a key more"},
+		}
+		for _, b := range bad {
+			if a := c.do("POST", "/servers", c.createBody("x", `,"personality":`+b.more)); a.code != 400 && a.code != 403 {
+				t.Errorf("%s = %d %s", b.what, a.code, a.body)
+			}
+		}
+		if a := c.as(ours+" member", "2.57", "POST", "/servers", c.createBody("x", `,"networks":"none","personality":[]`)); a.code != 400 {
+			t.Errorf("files since 2.57 = %d %s", a.code, a.body)
+		}
+	})
+}
+
+func TestOwn_SQLInNames(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		id := c.boot("mine")
+		them := c.as(theirs+" member", "2.1", "POST", "/servers", c.createBody("theirs", "")).text("server", "id")
+		c.settle()
+		words := []string{`' OR '1'='1`, `'; DROP TABLE servers; --`, `") OR 1=1 --`, `\' OR 1=1 #`, "id) OR (1=1", "name`", `%`, `_`, "1 UNION SELECT * FROM servers"}
+		names := []string{"name", "image", "flavor", "status", "host", "uuid", "reservation_id", "ip", "changes-since", "marker", "sort_key", "sort_dir", "limit",
+			"tags", "not-tags", "tags-any", "tenant_id", "project_id", "task_state", "deleted", "all_tenants", "locked", "description", "key_name", "power_state"}
+		for _, who := range []string{ours + " member", ours + " admin"} {
+			for _, word := range words {
+				for _, name := range names {
+					a := c.as(who, "2.73", "GET", "/servers?"+name+"="+url.QueryEscape(word), "")
+					if a.code >= 500 || strings.Contains(a.body, them) {
+						t.Errorf("%s=%s as %s = %d %.300s", name, word, who, a.code, a.body)
+					}
+				}
+				if a := c.as(who, "2.73", "GET", "/servers?"+url.QueryEscape(word)+"=1", ""); a.code >= 500 || strings.Contains(a.body, them) {
+					t.Errorf("a filter called %s = %d %.300s", word, a.code, a.body)
+				}
+				a := c.as(who, "2.73", "GET", "/servers/"+url.PathEscape(word), "")
+				if a.code != 404 {
+					t.Errorf("a server called %s = %d %.300s", word, a.code, a.body)
+				}
+				a = c.as(who, "2.73", "PUT", "/servers/"+id+"/tags/"+url.PathEscape(word), "")
+				if a.code >= 500 {
+					t.Errorf("a tag %s = %d %.300s", word, a.code, a.body)
+				}
+				a = c.as(who, "2.73", "PUT", "/servers/"+id, `{"server":{"name":`+encode(word)+`}}`)
+				if a.code != 200 || a.text("server", "name") != word {
+					t.Errorf("a name %s = %d %.300s", word, a.code, a.body)
+				}
+			}
+		}
+		if n := c.servers(); n != 2 {
+			t.Errorf("%d servers, want both", n)
+		}
+	})
+}
+
+func TestOwn_HardJSON(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		id := c.boot("mine")
+		at := "/servers/" + id
+		many := make([]string, 5000)
+		for i := range many {
+			many[i] = fmt.Sprintf("t%d", i)
+		}
+		data := func(n int) string { return strings.Repeat("QUJD", (n+3)/4)[:n/4*4] }
+		tests := []struct {
+			name, version, method, path, body string
+			codes                             []int
+		}{
+			{"keys that come twice", "2.1", "POST", "/servers", `{"server":{"name":"a","name":"` + strings.Repeat("n", 300) + `","imageRef":"` + c.image + `","flavorRef":"1"}}`, []int{400}},
+			{"keys that come twice, the good one last", "2.1", "PUT", at, `{"server":{"name":"` + strings.Repeat("n", 300) + `","name":"twice"}}`, []int{400, 200}},
+			{"two actions", "2.1", "POST", at + "/action", `{"os-stop":null,"os-start":null}`, []int{400}},
+			{"the same action twice", "2.1", "POST", at + "/action", `{"unlock":null,"unlock":null}`, []int{400, 202}},
+			{"min_count of 2^31", "2.1", "POST", "/servers", c.createBody("x", `,"min_count":2147483648`), []int{400, 403}},
+			{"min_count of 2^63", "2.1", "POST", "/servers", c.createBody("x", `,"min_count":9223372036854775808`), []int{400, 403}},
+			{"max_count of 2^64+1", "2.1", "POST", "/servers", c.createBody("x", `,"min_count":11,"max_count":18446744073709551617`), []int{400, 403}},
+			{"min_count of 1e400", "2.1", "POST", "/servers", c.createBody("x", `,"min_count":1e400`), []int{400, 403}},
+			{"negative min_count", "2.1", "POST", "/servers", c.createBody("x", `,"min_count":-1`), []int{400}},
+			{"flavor that is a huge number", "2.1", "POST", "/servers", strings.ReplaceAll(c.createBody("x", ""), `"flavorRef":"1"`, `"flavorRef":99999999999999999999999999`), []int{400}},
+			{"boot index beyond int32", "2.1", "POST", "/servers", c.createBody("x", `,"block_device_mapping_v2":[{"source_type":"blank","destination_type":"local","boot_index":4294967296}]`), []int{400}},
+			{"volume size beyond int32", "2.1", "POST", "/servers", c.createBody("x", `,"block_device_mapping_v2":[{"source_type":"blank","destination_type":"local","volume_size":9223372036854775807}]`), []int{400}},
+			{"sizes that overflow when added", "2.1", "POST", "/servers", c.createBody("x", `,"block_device_mapping_v2":[{"source_type":"blank","destination_type":"local","volume_size":9223372036854775807},{"source_type":"blank","destination_type":"local","volume_size":9223372036854775807},{"source_type":"blank","destination_type":"local","volume_size":2}]`), []int{400}},
+			{"swap that overflows in MiB", "2.1", "POST", "/servers", c.createBody("x", `,"block_device_mapping_v2":[{"source_type":"blank","destination_type":"local","guest_format":"swap","volume_size":9007199254740993}]`), []int{400}},
+			{"limit beyond int64", "2.1", "GET", "/servers?limit=99999999999999999999", "", []int{400, 200}},
+			{"console length beyond int64", "2.1", "POST", at + "/action", `{"os-getConsoleOutput":{"length":99999999999999999999}}`, []int{400}},
+			{"NUL in a name", "2.1", "PUT", at, `{"server":{"name":"a\u0000b"}}`, []int{400}},
+			{"NUL in metadata", "2.1", "POST", at + "/metadata", `{"metadata":{"k":"a\u0000b"}}`, []int{200, 400}},
+			{"NUL in a tag", "2.26", "PUT", at + "/tags/a%00b", "", []int{201, 400}},
+			{"NUL in an id", "2.1", "GET", "/servers/a%00b", "", []int{404, 400}},
+			{"NUL in a filter", "2.1", "GET", "/servers?name=a%00b", "", []int{200, 400}},
+			{"bytes that are no UTF-8 in a name", "2.1", "PUT", at, "{\"server\":{\"name\":\"a\xff\xfeb\"}}", []int{400, 200}},
+			{"bytes that are no UTF-8 in a tag", "2.26", "PUT", at + "/tags/%ff%fe", "", []int{400}},
+			{"bytes that are no UTF-8 in a tag to find", "2.26", "GET", at + "/tags/%ff%fe", "", []int{400, 404}},
+			{"bytes that are no UTF-8 in a tag to remove", "2.26", "DELETE", at + "/tags/%ff%fe", "", []int{400, 404}},
+			{"bytes that are no UTF-8 in a key", "2.1", "GET", at + "/metadata/%ff%fe", "", []int{400, 404}},
+			{"bytes that are no UTF-8 in a request's id", "2.1", "GET", at + "/os-instance-actions/%ff%fe", "", []int{400, 404}},
+			{"bytes that are no UTF-8 in a filter of tags", "2.26", "GET", "/servers?tags=%ff&not-tags-any=%fe", "", []int{200, 400}},
+			{"bytes that are no UTF-8 in an address", "2.5", "GET", "/servers?ip=%ff&ip6=%fe", "", []int{200, 400}},
+			{"bytes that are no UTF-8 in an id", "2.1", "GET", "/servers/%ff%fe", "", []int{404, 400}},
+			{"bytes that are no UTF-8 in a filter", "2.1", "GET", "/servers?name=%ff%fe&image=%ff", "", []int{200, 400}},
+			{"bytes that are no UTF-8 in a marker", "2.1", "GET", "/servers?marker=%ff", "", []int{400}},
+			{"half a surrogate in a name", "2.1", "PUT", at, `{"server":{"name":"a\ud800b"}}`, []int{200, 400}},
+			{"four bytes a character", "2.1", "PUT", at, `{"server":{"name":"` + strings.Repeat("😀", 255) + `"}}`, []int{200}},
+			{"10,000 tags", "2.26", "PUT", at + "/tags", `{"tags":` + encode(append(many, many...)) + `}`, []int{400, 413}},
+			{"5,000 tags", "2.52", "POST", "/servers", c.createBody("x", `,"networks":"none","tags":`+encode(many)), []int{400}},
+			{"a filter with 5,000 tags", "2.26", "GET", "/servers?tags=" + strings.Join(many, ","), "", []int{200, 400}},
+			{"user data of 65,532 characters", "2.1", "POST", "/servers", c.createBody("x", `,"user_data":"`+data(65_532)+`"`), []int{202}},
+			{"user data of 65,536 characters", "2.1", "POST", "/servers", c.createBody("x", `,"user_data":"`+data(65_536)+`"`), []int{400}},
+			{"user data that is no base64", "2.1", "POST", "/servers", c.createBody("x", `,"user_data":"###"`), []int{400}},
+			{"10,000 levels", "2.1", "POST", "/servers", `{"server":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`, []int{400}},
+			{"no object", "2.1", "POST", "/servers", `[]`, []int{400}},
+			{"nothing", "2.1", "POST", "/servers", ``, []int{400}},
+		}
+		for _, tt := range tests {
+			a := c.as(ours+" member", tt.version, tt.method, tt.path, tt.body)
+			ok := false
+			for _, code := range tt.codes {
+				ok = ok || a.code == code
+			}
+			if !ok {
+				t.Errorf("%s = %d %.300s, want %v", tt.name, a.code, a.body, tt.codes)
+			}
+		}
+		c.settle()
+		if n := c.servers(); n != 2 { // the first, and that with much user data
+			t.Errorf("%d servers, want 2", n)
+		}
+		if n := len(c.is(id, "ACTIVE").text("server", "name")); n > 255*4 {
+			t.Errorf("a name of %d bytes was kept", n)
+		}
+	})
+}
+
+// The version header may name many services; what it says about others is not ours to refuse.
+func TestOwn_VersionHeaderWithManyServices(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		many := strings.Repeat("volume 3.1, ", 3000)
+		for header, code := range map[string]int{"identity 3.1, compute 2.1": 200, "compute 2.1, compute 2.2": 200, "compute 2.999": 406, "compute 99999999999999999999.1": 406, "compute two": 400,
+			many + "compute 2.1": 200, "compute 2.1 2.1": 400} {
+			r := httptest.NewRequest("GET", "/v2.1/servers", nil)
+			r.Header.Set("X-Auth-Token", ours+" member")
+			r.Header.Set("OpenStack-API-Version", header)
+			w := httptest.NewRecorder()
+			c.api.ServeHTTP(w, r)
+			if w.Code != code && (code != 200 || w.Code/100 != 4) {
+				t.Errorf("%.60q = %d %.200s, want %d", header, w.Code, w.Body, code)
+			}
+		}
+	})
+}
+
+// The clock may go back or far ahead: nothing is lost, and no work is taken for late.
+func TestOwn_ClockJumps(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		shift := time.Duration(0)
+		c.s.Clock = func() time.Time { return time.Now().Add(shift) }
+		id := c.boot("steady")
+		last := ""
+		for _, by := range []time.Duration{-time.Minute, 0, time.Minute, -time.Hour, 24 * time.Hour, 0} {
+			shift = by
+			c.act(202, id, `{"os-stop":null}`)
+			c.settle()
+			c.is(id, "SHUTOFF")
+			c.act(202, id, `{"os-start":null}`)
+			if by.Abs() > time.Minute {
+				c.settle() // no work survives a jump that is longer than its time limit
+			}
+			shift = 0
+			err := c.s.keepOnce(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.settle()
+			c.is(id, "ACTIVE")
+			c.audit()
+			made := c.boot("made-by-" + strings.ReplaceAll(by.String(), "-", "minus"))
+			list := c.want(200, "GET", "/servers?limit=100", "").get("servers").([]any)
+			seen := map[string]bool{}
+			for _, v := range list {
+				seen[v.(map[string]any)["id"].(string)] = true
+			}
+			if !seen[id] || !seen[made] || last != "" && !seen[last] {
+				t.Errorf("after %v the list has %v", by, seen)
+			}
+			last = made
+		}
+	})
+}

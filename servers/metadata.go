@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
 
@@ -282,8 +284,8 @@ func (s *Service) tagSet(w http.ResponseWriter, r *compat.Request) error {
 		return err
 	}
 	const longest = 60
-	if n := len([]rune(tag)); n == 0 || n > longest {
-		return compat.BadRequest("Tag '%.100s' is invalid. It must be a non empty string without characters '/' and ','. Maximum length is %d characters", tag, longest)
+	if n := len([]rune(tag)); n == 0 || n > longest || !utf8.ValidString(tag) {
+		return compat.BadRequest("Tag '%.100s' is invalid. It must be a non empty string without characters '/' and ','. Maximum length is %d characters", strings.ToValidUTF8(tag, "?"), longest)
 	}
 	for _, c := range tag {
 		if c == '/' || c == ',' {
