@@ -54,7 +54,7 @@ type eventView struct {
 	FinishTime *string `json:"finish_time"`
 	Result     *string `json:"result"`
 	Traceback  *string `json:"traceback" show:"traceback"`
-	Host       *string `json:"host" since:"2.62" show:"traceback"`
+	Host       string  `json:"host" since:"2.62" show:"traceback"` // "" for what no host did
 	HostID     string  `json:"hostId" since:"2.62"`
 	Details    *string `json:"details" since:"2.84" show:"details"`
 }
@@ -191,14 +191,14 @@ func (s *Service) actionsShow(w http.ResponseWriter, r *compat.Request) error {
 }
 
 func (v *Server) eventView(e *eventRow) eventView {
-	doc := eventView{Event: e.Event, StartTime: e.StartTime.ISOMicros(), Result: e.Result, Traceback: e.Traceback, Host: e.Host, Details: e.Details}
+	doc := eventView{Event: e.Event, StartTime: e.StartTime.ISOMicros(), Result: e.Result, Traceback: e.Traceback, Details: e.Details}
 	if e.FinishTime != 0 {
 		at := e.FinishTime.ISOMicros()
 		doc.FinishTime = &at
 	}
 	if e.Host != nil {
 		there := Server{ProjectID: v.ProjectID, Host: e.Host}
-		doc.HostID = there.HostID()
+		doc.Host, doc.HostID = *e.Host, there.HostID()
 	}
 	return doc
 }

@@ -704,6 +704,11 @@ var sortable = map[string]struct {
 // is total. Keys that the schema lets pass and we do not know are ignored, as Nova does.
 func sortOf(r *compat.Request) ([]sortKey, error) {
 	keys, dirs := r.Query["sort_key"], r.Query["sort_dir"]
+	for _, d := range dirs {
+		if d != "asc" && d != "desc" {
+			return nil, compat.BadRequest("Unknown sort direction, must be one of: asc, desc")
+		}
+	}
 	dir := func(i int) bool {
 		switch {
 		case i < len(dirs):

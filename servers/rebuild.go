@@ -247,7 +247,7 @@ func (s *Service) resize(w http.ResponseWriter, r *compat.Request) error {
 	}
 	f, err := s.Flavors.Get(r.Context(), r.Caller, string(body.Resize.FlavorRef))
 	if compat.IsNotFound(err) || err == nil && f.Disabled {
-		return compat.BadRequest("Unable to locate requested flavor.")
+		return compat.BadRequest("Flavor %.255s could not be found.", string(body.Resize.FlavorRef))
 	}
 	if err != nil {
 		return err

@@ -164,6 +164,13 @@ func TestNoValidHost(t *testing.T) {
 		if got := a.text("server", "fault", "message"); !strings.HasPrefix(got, "No valid host was found.") {
 			t.Errorf("fault %q", got)
 		}
+		admin, path := ours+" admin", "/servers/"+id+"/os-instance-actions"
+		actions, _ := c.as(admin, "2.62", "GET", path, "").get("instanceActions").([]any)
+		request, _ := actions[0].(map[string]any)["request_id"].(string)
+		events, _ := c.as(admin, "2.62", "GET", path+"/"+request, "").get("instanceAction", "events").([]any)
+		if host := events[0].(map[string]any)["host"]; host != "" {
+			t.Errorf("an event without a host names %v, want a text", host)
+		}
 		c.want(204, "DELETE", "/servers/"+id, "")
 		c.want(404, "GET", "/servers/"+id, "")
 	})
@@ -334,7 +341,7 @@ func TestListFiltersSortingAndPages(t *testing.T) {
 			}
 		}
 		for query, code := range map[string]int{"limit=-1": 400, "limit=a": 400, "marker=" + newID(): 400, "changes-since=never": 400,
-			"sort_key=x%27--": 400, "sort_key=host": 403, "status=deleted": 403, "marker=%27%20OR%201=1": 400} {
+			"sort_key=x%27--": 400, "sort_dir=up": 400, "sort_key=host": 403, "status=deleted": 403, "marker=%27%20OR%201=1": 400} {
 			if a := c.do("GET", "/servers?"+query, ""); a.code != code {
 				t.Errorf("%s = %d %s, want %d", query, a.code, a.body, code)
 			}
