@@ -97,7 +97,12 @@ func reasonOf(err error) string {
 }
 
 func (a *Agent) powerState(ctx context.Context, uuid string) work.PowerState {
-	p, err := a.Driver.State(ctx, uuid)
+	p := work.NoState
+	err := guard(ctx, func(ctx context.Context) error {
+		var err error
+		p, err = a.Driver.State(ctx, uuid)
+		return err
+	})
 	if err != nil {
 		return work.NoState
 	}
