@@ -25,6 +25,7 @@ func compile(i int, raw json.RawMessage) *jsonschema.Schema {
 	c := jsonschema.NewCompiler()
 	c.AssertFormat()
 	c.AssertVocabs()
+	c.UseRegexpEngine(pattern)
 	for _, f := range formats {
 		c.RegisterFormat(f)
 	}

@@ -99,6 +99,7 @@ func TestQueryMessages(t *testing.T) {
 		{"limit=", 1, "too short"},
 		{"sort_key=name;drop", 1, "Invalid input for query parameters sort_key"},
 		{"name=%5B", 1, "is not a 'regex'"},
+		{"name=", 1, "Invalid input for query parameters name. Value: . '' is not a 'regex'"},
 		{"changes-since=yesterday", 1, "is not a 'date-time'"},
 		{"changes-since=2026-01-01T00:00:00Z", 1, ""},
 	}
