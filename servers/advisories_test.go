@@ -147,7 +147,7 @@ func TestOSSA_2013_019_2013_024_PrivateFlavorsBootNothing(t *testing.T) {
 		}
 		hidden = c.act(400, id, `{"resize":{"flavorRef":"hidden"}}`)
 		unknown = c.act(400, id, `{"resize":{"flavorRef":"absent"}}`)
-		if hidden.body != unknown.body {
+		if strings.ReplaceAll(hidden.body, "hidden", "absent") != unknown.body {
 			t.Errorf("resize to a private flavor answers %s, to an unknown one %s", hidden.body, unknown.body)
 		}
 		f := c.count("SELECT id FROM flavors WHERE flavorid = 'hidden'")
