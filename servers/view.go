@@ -2,7 +2,6 @@ package servers
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"slices"
 	"strconv"
@@ -128,6 +127,10 @@ var serverEncoder = compat.NewEncoder[serverView](seeAttributes, seeHostStatus)
 
 // beside holds what a view needs of other tables, read for a whole page at once.
 type beside struct {
+	// Servers of a page share images and hosts: what is shown of them is made once.
+	images  map[string]compat.Raw
+	hostIDs map[string]string
+
 	ports map[string][]networks.Port
 	tags  map[int64][]string
 	show  []string
@@ -139,7 +142,7 @@ var hasTags = compat.Range{Min: 26, Max: compat.MaxVersion}
 
 // beside reads what the page's servers have in other tables: a fixed number of statements.
 func (s *Service) beside(r *compat.Request, page []Server) (*beside, error) {
-	b := &beside{specs: r.May(ruleExtraSpecs)}
+	b := &beside{specs: r.May(ruleExtraSpecs), images: map[string]compat.Raw{}, hostIDs: map[string]string{}}
 	if r.May(ruleAttributes) {
 		b.show = append(b.show, seeAttributes)
 	}
@@ -167,7 +170,7 @@ func (s *Service) beside(r *compat.Request, page []Server) (*beside, error) {
 func (s *Service) view(r *compat.Request, v *Server, b *beside, kind string) serverView {
 	f := serverView{
 		ID: v.UUID, Name: v.Name, Status: v.Status(), TenantID: v.ProjectID, UserID: v.UserID,
-		Metadata: compat.Raw(v.Metadata), HostID: v.HostID(), Image: imageView(r, v),
+		Metadata: compat.Raw(v.Metadata), HostID: b.hostID(v), Image: b.image(r, v),
 		Created: v.CreatedAt.ISO(), Updated: v.UpdatedAt.ISO(), Addresses: addresses(v, b.ports[v.UUID], true),
 		AccessIPv4: v.AccessIPv4, AccessIPv6: v.AccessIPv6, Links: r.Links("/servers/" + v.UUID),
 		DiskConfig: v.DiskConfig, KeyName: v.KeyName, Zone: zoneOf(v), VMState: string(v.VMState),
@@ -224,6 +227,28 @@ var (
 	embedsImage  = compat.Range{Min: 98, Max: compat.MaxVersion}
 )
 
+// image gives imageView, once for each image as it was at boot.
+func (b *beside) image(r *compat.Request, v *Server) compat.Raw {
+	key := v.ImageID + v.ImageMeta
+	raw, ok := b.images[key]
+	if !ok {
+		raw = imageView(r, v)
+		b.images[key] = raw
+	}
+	return raw
+}
+
+// hostID gives HostID, once for each project and host.
+func (b *beside) hostID(v *Server) string {
+	key := v.ProjectID + "/" + v.HostName()
+	id, ok := b.hostIDs[key]
+	if !ok {
+		id = v.HostID()
+		b.hostIDs[key] = id
+	}
+	return id
+}
+
 // imageView is "" for a server without an image, else its id and link, and from 2.98 the
 // properties that it had at boot.
 func imageView(r *compat.Request, v *Server) compat.Raw {
@@ -242,13 +267,7 @@ func imageView(r *compat.Request, v *Server) compat.Raw {
 	return compat.Raw(encode(map[string]any{"id": v.ImageID, "links": link, "properties": orEmpty(img.Properties)}))
 }
 
-func quote(s string) []byte {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return []byte(`""`) // a string always encodes
-	}
-	return b
-}
+func quote(s string) []byte { return compat.AppendString(nil, s) }
 
 // zoneOf is the zone of the server's host, else the one that was asked for.
 func zoneOf(v *Server) string {
