@@ -89,13 +89,24 @@ func (r *Request) Answer(w http.ResponseWriter, v any) error {
 		w.WriteHeader(r.Op.Success)
 		return nil
 	}
+	r.nameKind(w)
 	return WriteJSON(w, r.Op.Success, v)
 }
 
 // AnswerBytes writes encoded JSON with the operation's success code.
 func (r *Request) AnswerBytes(w http.ResponseWriter, body []byte) error {
+	r.nameKind(w)
 	WriteBytes(w, r.Op.Success, body)
 	return nil
+}
+
+// vendorKind is compute's own name for JSON, which an answer bears for those who ask for it.
+const vendorKind = "application/vnd.openstack.compute+json"
+
+func (r *Request) nameKind(w http.ResponseWriter) {
+	if r.Header.Get("Accept") == vendorKind {
+		w.Header().Set("Content-Type", vendorKind)
+	}
 }
 
 // Compute is the compute API: the table of operations, with the handlers of the packages
@@ -423,7 +434,7 @@ func checkContentType(ct string) error {
 		kind = strings.TrimSpace(strings.ToLower(strings.Split(ct, ";")[0]))
 	}
 	switch kind {
-	case "application/json", "text/plain", "application/vnd.openstack.compute+json":
+	case "application/json", "text/plain", vendorKind:
 		return nil
 	}
 	return &Fault{Code: http.StatusUnsupportedMediaType, Message: "Unsupported Content-Type"}

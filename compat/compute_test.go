@@ -65,6 +65,23 @@ func testAPI(t *testing.T) http.Handler {
 	return Front(api)
 }
 
+func TestAnswersBearTheKindThatWasAskedFor(t *testing.T) {
+	h := testAPI(t)
+	for accept, want := range map[string]string{
+		"": "application/json", "application/json": "application/json", "text/xml": "application/json",
+		"application/vnd.openstack.compute+json": "application/vnd.openstack.compute+json",
+	} {
+		r := httptest.NewRequest("GET", "/v2.1/servers/a", nil)
+		r.Header.Set("X-Auth-Token", "u")
+		r.Header.Set("Accept", accept)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if got := w.Header().Get("Content-Type"); got != want {
+			t.Errorf("Accept %q gets %q, want %q", accept, got, want)
+		}
+	}
+}
+
 func TestOrderOfChecks(t *testing.T) {
 	h := testAPI(t)
 	tests := []struct {
