@@ -17,7 +17,7 @@ func (s *Service) groupKind() *kind {
 			{name: "stateful", column: "g.stateful", form: boolean, post: members, put: members},
 			{name: "shared", column: "0", form: boolean},
 		}...),
-		missing:    func(id string) *compat.Fault { return groupNotFound(id).(*compat.Fault) },
+		missing:    func(id string) *compat.Fault { return compat.AsFault(groupNotFound(id)) },
 		beforeRead: s.ensureDefaultGroup,
 		beforeWrite: func(r *request, v values) error {
 			_, err := s.defaultGroup(r.Context(), v.text("project_id", ""))

@@ -23,8 +23,7 @@ type condition struct {
 // query is a list request, read from its query string.
 type query struct {
 	where   []condition
-	order   []string // "column ASC", the key last
-	columns []string // of order
+	columns []string // to sort by, the key last
 	descend []bool
 	limit   int
 	marker  string

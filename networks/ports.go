@@ -261,8 +261,9 @@ func (scan *portScan) read(ctx context.Context, q schema.Querier, ids []string) 
 // add takes in a row of portsOfServers; further rows of one port are further addresses.
 func (scan *portScan) add(line string) error {
 	var f [portColumnsRead]string
-	rest, ok := line, true
+	rest := line
 	for i := range portColumnsRead - 1 {
+		var ok bool
 		f[i], rest, ok = strings.Cut(rest, "|")
 		if !ok {
 			return fmt.Errorf("a row of ports has %d columns", i+1)

@@ -312,7 +312,7 @@ func (d *Driver) DeleteDisks(_ context.Context, uuid string) error {
 func (d *Driver) remove(what, uuid string, dirs ...string) error {
 	err := checkUUID(uuid)
 	if err != nil {
-		return nil // no such guest: nothing to remove, and no path to build
+		return nil //nolint:nilerr // no such guest: nothing to remove, and no path to build
 	}
 	for _, dir := range dirs {
 		err := os.RemoveAll(dir)
