@@ -87,18 +87,23 @@ func AddHostAccount(ctx context.Context, db *DB, host, origin string) (Credentia
 	if err != nil {
 		return Credentials{}, fmt.Errorf("map the account of host %s: %w", host, err)
 	}
-	statements := []string{"CREATE USER " + account + " IDENTIFIED BY '" + c.Password + "'"}
-	for _, v := range hostViews {
-		statements = append(statements, fmt.Sprintf("GRANT SELECT (%s), UPDATE (%s) ON `%s`.`%s` TO %s",
-			strings.Join(v.columns, ", "), strings.Join(v.writes, ", "), c.Database, v.table, account))
-	}
-	for _, st := range statements {
+	for _, st := range append([]string{"CREATE USER " + account + " IDENTIFIED BY '" + c.Password + "'"}, grants(c.Database, account)...) {
 		_, err = db.ExecContext(ctx, st)
 		if err != nil {
 			return Credentials{}, fmt.Errorf("make the account of host %s: %w", host, withoutSecret(err, c.Password))
 		}
 	}
 	return c, nil
+}
+
+// grants are what an account may do with the views.
+func grants(database, account string) []string {
+	var out []string
+	for _, v := range hostViews {
+		out = append(out, fmt.Sprintf("GRANT SELECT (%s), UPDATE (%s) ON `%s`.`%s` TO %s",
+			strings.Join(v.columns, ", "), strings.Join(v.writes, ", "), database, v.table, account))
+	}
+	return out
 }
 
 func withoutSecret(err error, secret string) error {
@@ -163,9 +168,9 @@ func makeHostViews(ctx context.Context, db *DB, main string) error {
 	return nil
 }
 
-// RefreshHostViews renews the views of hosts after a migration, where there are any. An
-// account that may not do that leaves them as they are: they list their columns, and
-// migrations only add.
+// RefreshHostViews renews the views of hosts, and what their accounts may do with them,
+// after a migration, where there are any. An account that may not do that leaves them as
+// they are: `kilonova db migrate` with one that may must run before new hosts do.
 func (db *DB) RefreshHostViews(ctx context.Context) error {
 	if db.Dialect != MySQL {
 		return nil
@@ -174,12 +179,18 @@ func (db *DB) RefreshHostViews(ctx context.Context) error {
 	if err != nil {
 		return nil //nolint:nilerr // a database of another name has no host accounts
 	}
-	var n int
-	err = db.GetContext(ctx, &n, "SELECT COUNT(*) FROM host_accounts")
-	if err != nil || n == 0 {
+	accounts, err := ListHostAccounts(ctx, db)
+	if err != nil || len(accounts) == 0 {
 		return err
 	}
 	err = makeHostViews(ctx, db, main)
+	for _, a := range accounts {
+		for _, st := range grants(main+"_host", fmt.Sprintf("'%s'@'%s'", a.Account, a.Origin)) {
+			if err == nil {
+				_, err = db.ExecContext(ctx, st)
+			}
+		}
+	}
 	if denied(err) {
 		return nil
 	}
@@ -211,7 +222,7 @@ func ListHostAccounts(ctx context.Context, db *DB) ([]HostAccount, error) {
 }
 
 // RemoveHostAccount ends all accounts of a host. A daemon that is logged in sees no row any
-// more from that moment.
+// more from that moment. With the last account goes the host database.
 func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 	if db.Dialect != MySQL {
 		return nil
@@ -220,17 +231,34 @@ func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 	if err != nil {
 		return err
 	}
+	left := len(all)
 	for _, a := range all {
 		if a.Host != host {
 			continue
 		}
-		_, err = db.ExecContext(ctx, "DELETE FROM host_accounts WHERE account = ?", a.Account)
+		// The account goes first: while its mapping stands, a removal that was cut short can
+		// be done again.
+		_, err = db.ExecContext(ctx, fmt.Sprintf("DROP USER IF EXISTS '%s'@'%s'", a.Account, a.Origin))
 		if err == nil {
-			_, err = db.ExecContext(ctx, fmt.Sprintf("DROP USER IF EXISTS '%s'@'%s'", a.Account, a.Origin))
+			_, err = db.ExecContext(ctx, "DELETE FROM host_accounts WHERE account = ?", a.Account)
 		}
 		if err != nil {
 			return fmt.Errorf("remove the account of host %s: %w", host, err)
 		}
+		left--
+	}
+	if left > 0 || len(all) == 0 {
+		return nil
+	}
+	main, _, err := whereAmI(ctx, db)
+	if err == nil {
+		_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+main+"_host`")
+	}
+	if err == nil {
+		_, err = db.ExecContext(ctx, "DROP USER IF EXISTS "+owner(main))
+	}
+	if err != nil {
+		return fmt.Errorf("remove the host database: %w", err)
 	}
 	return nil
 }

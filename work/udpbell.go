@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
+	"time"
 )
 
 // UDPBell rings on other machines with datagrams.
@@ -14,11 +16,13 @@ func NewUDPBell(address func(name string) string) *UDPBell { return &UDPBell{add
 
 // Ring sends one datagram. It never waits for an answer: a lost one costs a poll.
 func (b *UDPBell) Ring(name string) {
-	to := b.address(name)
-	if to == "" {
+	// An address and nothing that would have to be looked up: hosts name it themselves,
+	// and a ring must not wait.
+	to, err := netip.ParseAddrPort(b.address(name))
+	if err != nil {
 		return
 	}
-	conn, err := net.Dial("udp", to)
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(to))
 	if err != nil {
 		return
 	}
@@ -42,8 +46,12 @@ func ListenUDP(ctx context.Context, address string) (<-chan struct{}, net.Addr, 
 		buf := make([]byte, 16)
 		for {
 			_, _, err := conn.ReadFrom(buf)
-			if err != nil {
+			if ctx.Err() != nil {
 				return
+			}
+			if err != nil {
+				time.Sleep(time.Second) // such as no memory: polling finds the work
+				continue
 			}
 			select {
 			case rung <- struct{}{}:
