@@ -18,7 +18,8 @@ say "Fetching gophercloud $version"
 fetched=$(cd / && GOFLAGS=-mod=mod go mod download -json "$module@$version" |
 	python3 -c 'import json, sys; print(json.load(sys.stdin)["Dir"])')
 
-cloud_start --sim-hosts 2
+# A guest takes its time: one test wants to see PASSWORD, and asks at once and then each second.
+cloud_start --sim-hosts 2 --sim-latency 200ms
 source=$CLOUD_DIR/gophercloud
 cp -r "$fetched" "$source"
 chmod -R u+w "$source"
