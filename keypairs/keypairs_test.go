@@ -25,9 +25,9 @@ func TestKeypairs(t *testing.T) {
 		}{
 			{"import", "u@p", "2.1", "POST", "/os-keypairs", `{"keypair":{"name":"k","public_key":"` + publicKey + `"}}`, 200, `"fingerprint"`, "private_key"},
 			{"again", "u@p", "2.1", "POST", "/os-keypairs", `{"keypair":{"name":"k","public_key":"` + publicKey + `"}}`, 409, "Key pair 'k' already exists.", "keypair\":"},
-			{"generate", "u@p", "2.2", "POST", "/os-keypairs", `{"keypair":{"name":"g"}}`, 201, "PRIVATE KEY", "null"},
+			{"generate", "u@p", "2.2", "POST", "/os-keypairs", `{"keypair":{"name":"g"}}`, 201, "PRIVATE KEY", ":null"},
 			{"no more generation", "u@p", "2.92", "POST", "/os-keypairs", `{"keypair":{"name":"h"}}`, 400, "public_key", "PRIVATE"},
-			{"x509", "u@p", "2.2", "POST", "/os-keypairs", `{"keypair":{"name":"c","type":"x509"}}`, 201, "BEGIN CERTIFICATE", "xyz"},
+			{"x509", "u@p", "2.2", "POST", "/os-keypairs", `{"keypair":{"name":"c","type":"x509"}}`, 201, "BEGIN CERTIFICATE", "{\"badRequest"},
 			{"type before 2.2", "u@p", "2.1", "POST", "/os-keypairs", `{"keypair":{"name":"t","type":"ssh"}}`, 400, "unexpected", "keypair\":"},
 			{"no key", "u@p", "2.1", "POST", "/os-keypairs", `{"keypair":{"name":"b","public_key":"nonsense"}}`, 400, "badRequest", "panic"},
 			{"name with at", "u@p", "2.91", "POST", "/os-keypairs", `{"keypair":{"name":"a@b","public_key":"` + publicKey + `"}}`, 400, "badRequest", "panic"},
