@@ -27,6 +27,7 @@ for client in $which; do
 	env -i HOME="$work" PATH="$PATH" LANG=C.UTF-8 COLUMNS=200 OS_CLIENT_CONFIG_FILE="$CLOUD_DIR/state/clouds.yaml" \
 		"$venv/bin/python" -W ignore "$ROOT/tests/clients/client.py" "$client" "$ROOT/tests/clients/commands.txt" "$work" "$only"
 	IFS=' ' read -r p f s < <("$venv/bin/python" -c 'import json, sys; c = json.load(open(sys.argv[1])); print(c["passed"], c["failed"], c["skipped"])' "$work/count")
+	echo "$("$venv/bin/openstack" --version): $p passed, $f failed, $s skipped"
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 	cloud_stop
 done
