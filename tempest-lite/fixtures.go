@@ -1,0 +1,432 @@
+package tempestlite
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/gophercloud/gophercloud/v2"
+	"github.com/gophercloud/gophercloud/v2/openstack"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/imagedata"
+	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/ports"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/subnets"
+)
+
+// fixtures are the things that checks share. Each is made when the first check wants it,
+// once, and stands in the cloud's ledger.
+type fixtures struct {
+	cloud *Cloud
+
+	mu      sync.Mutex
+	shared  map[string]*sharedValue
+	counter int
+	pool    pool
+}
+
+type sharedValue struct {
+	once  sync.Once
+	value any
+	err   error
+}
+
+func newFixtures(c *Cloud) *fixtures {
+	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[string][]string{}}}
+}
+
+// errRefused carries the cloud's 501 out of the making of a shared thing.
+type refusedError struct{ op, why string }
+
+func (e refusedError) Error() string { return "the cloud refuses " + e.op + ": " + e.why }
+
+// lackError says that a thing cannot be made on this cloud, which is no fault of it.
+type lackError string
+
+func (e lackError) Error() string { return string(e) }
+
+// once makes a shared value the first time that it is asked for.
+func (f *fixtures) once(name string, make func() (any, error)) (any, error) {
+	f.mu.Lock()
+	s := f.shared[name]
+	if s == nil {
+		s = &sharedValue{}
+		f.shared[name] = s
+	}
+	f.mu.Unlock()
+	s.once.Do(func() {
+		// Whatever ends the making early, nobody after may take the empty value for real.
+		s.err = errors.New("the making of " + name + " was broken off")
+		s.value, s.err = make()
+	})
+	return s.value, s.err
+}
+
+// Name is a name that nothing else has.
+func (t *T) Name() string {
+	t.fix.mu.Lock()
+	defer t.fix.mu.Unlock()
+	t.fix.counter++
+	return fmt.Sprintf("%s-%d", t.Cloud.Prefix, t.fix.counter)
+}
+
+// share is once for a check: what cannot be made ends it.
+func (t *T) share(name string, make func() (any, error)) any {
+	v, err := t.fix.once(name, make)
+	var refused refusedError
+	var lack lackError
+	switch {
+	case errors.As(err, &lack):
+		t.Skipf("%s", lack)
+	case errors.As(err, &refused):
+		t.mu.Lock()
+		t.refusal = refused.op
+		t.mu.Unlock()
+		t.refuse(refused.why)
+	case err != nil:
+		t.Fatalf("making the shared %s: %v", name, err)
+	}
+	return v
+}
+
+// call makes a request outside of any check, for fixtures, and wants the code.
+func (c *Cloud) call(ctx context.Context, as Role, v Version, method, path string, body any, code int) (*Response, error) {
+	resp, err := c.send(ctx, request{as: as, version: v, method: method, path: path, body: body})
+	if err != nil {
+		return nil, err
+	}
+	if resp.Status == http.StatusNotImplemented {
+		data, _ := json.Marshal(body)
+		return nil, refusedError{op: c.contract.match(method, path, string(data)), why: resp.Message()}
+	}
+	if resp.Status != code {
+		return resp, gophercloud.ErrUnexpectedResponseCode{Method: method, URL: c.computeURL + path, Expected: []int{code}, Actual: resp.Status, Body: resp.Body}
+	}
+	return resp, nil
+}
+
+// Flavor is the id of a flavor of the run: n is 0 for the least (1 vcpu, 64 MiB, 1 GiB),
+// 1 for one with twice the memory. Without an administrator's credentials two flavors of
+// the cloud stand for them.
+func (t *T) Flavor(n int) string {
+	return t.share(fmt.Sprintf("flavor %d", n), func() (any, error) { return t.Cloud.makeFlavor(context.WithoutCancel(t.Ctx), n) }).(string)
+}
+
+func (c *Cloud) makeFlavor(ctx context.Context, n int) (any, error) {
+	if c.lacks(Admin) != "" {
+		resp, err := c.call(ctx, Member, First, "GET", "/flavors?sort_key=memory_mb&limit=2", nil, 200)
+		if err != nil {
+			return nil, err
+		}
+		if id := resp.Str("flavors", n, "id"); id != "" {
+			return id, nil
+		}
+		return nil, lackError("the cloud has no two flavors, and these credentials may not make any")
+	}
+	body := map[string]any{"flavor": map[string]any{"name": fmt.Sprintf("%s-flavor-%d", c.Prefix, n), "vcpus": 1, "ram": 64 << n, "disk": 1}}
+	resp, err := c.call(ctx, Admin, First, "POST", "/flavors", body, 200)
+	if err != nil {
+		return nil, err
+	}
+	id := resp.Str("flavor", "id")
+	c.ledger.add("flavor "+id, c.deleteAs(Admin, "/flavors/"+id))
+	return id, nil
+}
+
+// deleteAs is a ledger's way to remove a thing of the Compute API.
+func (c *Cloud) deleteAs(as Role, path string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		resp, err := c.send(ctx, request{as: as, version: First, method: "DELETE", path: path})
+		if err != nil {
+			return err
+		}
+		if resp.Status >= 300 && resp.Status != http.StatusNotFound {
+			return gophercloud.ErrUnexpectedResponseCode{Method: "DELETE", URL: c.computeURL + path, Expected: []int{204}, Actual: resp.Status, Body: resp.Body}
+		}
+		return nil
+	}
+}
+
+// Image is the id of an image to boot from.
+func (t *T) Image() string {
+	return t.share("image", func() (any, error) {
+		c, ctx := t.Cloud, context.WithoutCancel(t.Ctx)
+		glance, err := c.imageClient(c.maker())
+		if err != nil {
+			return nil, lackError(err.Error())
+		}
+		if c.cfg.Image != "" {
+			return findImage(ctx, glance, c.cfg.Image)
+		}
+		return c.makeImage(ctx, glance, c.Prefix+"-image")
+	}).(string)
+}
+
+// maker is who makes what both projects use.
+func (c *Cloud) maker() Role {
+	if c.lacks(Admin) == "" {
+		return Admin
+	}
+	return Member
+}
+
+func (c *Cloud) imageClient(as Role) (*gophercloud.ServiceClient, error) {
+	if why := c.lacks(as); why != "" {
+		return nil, errors.New(why)
+	}
+	return openstack.NewImageV2(c.accounts[as].provider, c.endpoints)
+}
+
+// networkClient speaks to the network service as a role.
+func (c *Cloud) networkClient(as Role) (*gophercloud.ServiceClient, error) {
+	if why := c.lacks(as); why != "" {
+		return nil, errors.New(why)
+	}
+	return openstack.NewNetworkV2(c.accounts[as].provider, c.endpoints)
+}
+
+func findImage(ctx context.Context, glance *gophercloud.ServiceClient, name string) (string, error) {
+	page, err := images.List(glance, images.ListOpts{Status: images.ImageStatusActive}).AllPages(ctx)
+	if err != nil {
+		return "", err
+	}
+	all, err := images.ExtractImages(page)
+	if err != nil {
+		return "", err
+	}
+	for _, i := range all {
+		if i.ID == name || i.Name == name {
+			return i.ID, nil
+		}
+	}
+	return "", fmt.Errorf("there is no active image %q", name)
+}
+
+// makeImage uploads an image of a KiB of zeros: enough for the API, and for a guest that
+// runs and does nothing.
+func (c *Cloud) makeImage(ctx context.Context, glance *gophercloud.ServiceClient, name string) (string, error) {
+	visibility := images.ImageVisibilityPrivate
+	if c.lacks(Admin) == "" {
+		visibility = images.ImageVisibilityPublic
+	}
+	img, err := images.Create(ctx, glance, images.CreateOpts{Name: name, DiskFormat: "raw", ContainerFormat: "bare", Visibility: &visibility}).Extract()
+	if err != nil {
+		return "", err
+	}
+	c.ledger.add("image "+name, func(ctx context.Context) error { return images.Delete(ctx, glance, img.ID).ExtractErr() })
+	return img.ID, imagedata.Upload(ctx, glance, img.ID, zeros(1024)).ExtractErr()
+}
+
+// Network is the id of a network of the role's project, with a subnet.
+func (t *T) Network(as Role) string {
+	return t.share("network of "+string(as), func() (any, error) {
+		return t.Cloud.makeNetwork(context.WithoutCancel(t.Ctx), as)
+	}).(string)
+}
+
+func (c *Cloud) makeNetwork(ctx context.Context, as Role) (any, error) {
+	neutron, err := c.networkClient(as)
+	if err != nil {
+		return nil, lackError(err.Error())
+	}
+	if c.cfg.Network != "" {
+		return findNetwork(ctx, neutron, c.cfg.Network)
+	}
+	n, err := networks.Create(ctx, neutron, networks.CreateOpts{Name: c.Prefix + "-net"}).Extract()
+	if err != nil {
+		return nil, err
+	}
+	c.ledger.add("network "+n.Name, func(ctx context.Context) error { return networks.Delete(ctx, neutron, n.ID).ExtractErr() })
+	cidr := "10.213.0.0/22"
+	if as == Other {
+		cidr = "10.213.4.0/22"
+	}
+	_, err = subnets.Create(ctx, neutron, subnets.CreateOpts{NetworkID: n.ID, IPVersion: gophercloud.IPv4, CIDR: cidr, Name: c.Prefix + "-subnet"}).Extract()
+	return n.ID, err
+}
+
+func findNetwork(ctx context.Context, neutron *gophercloud.ServiceClient, name string) (string, error) {
+	page, err := networks.List(neutron, networks.ListOpts{}).AllPages(ctx)
+	if err != nil {
+		return "", err
+	}
+	all, err := networks.ExtractNetworks(page)
+	if err != nil {
+		return "", err
+	}
+	for _, n := range all {
+		if n.ID == name || n.Name == name {
+			return n.ID, nil
+		}
+	}
+	return "", fmt.Errorf("there is no network %q", name)
+}
+
+// Port makes a port in the member's network, removed after the check.
+func (t *T) Port() string {
+	network := t.Network(Member)
+	neutron, err := t.Cloud.networkClient(Member)
+	if err != nil {
+		t.Skipf("%v", err)
+	}
+	p, err := ports.Create(t.Ctx, neutron, ports.CreateOpts{NetworkID: network, Name: t.Name()}).Extract()
+	if err != nil {
+		t.Fatalf("making a port: %v", err)
+	}
+	t.Remove("port "+p.ID, func(ctx context.Context) error { return ports.Delete(ctx, neutron, p.ID).ExtractErr() })
+	return p.ID
+}
+
+// Remove puts a thing that the check has made into the ledger, and takes it away when the
+// check has ended.
+func (t *T) Remove(what string, remove func(context.Context) error) {
+	early := t.Cloud.ledger.add(what, remove)
+	if t.sharing {
+		return // it stays until the run has ended
+	}
+	t.Cleanup(func(ctx context.Context) {
+		if !t.Cloud.cfg.Keep {
+			_ = early(ctx) // the ledger still has it, and tells at the end
+		}
+	})
+}
+
+// RemovePath is Remove for a thing of the Compute API.
+func (t *T) RemovePath(as Role, path string) { t.Remove(path, t.Cloud.deleteAs(as, path)) }
+
+// ServerBody is a body that creates a small server, at any microversion; extra keys are
+// laid over it.
+func (t *T) ServerBody(as Role, extra map[string]any) map[string]any {
+	server := map[string]any{
+		"name": t.Name(), "imageRef": t.Image(), "flavorRef": t.Flavor(0),
+		"networks": []any{map[string]any{"uuid": t.Network(as)}},
+	}
+	for key, value := range extra {
+		server[key] = value
+	}
+	return map[string]any{"server": server}
+}
+
+// NewServer creates a server, waits until it runs, and deletes it after the check. Its
+// answer is that of GET /servers/{id} at v.
+func (t *T) NewServer(as Role, v Version, extra map[string]any) *Response {
+	created := t.Must(as, v, "POST", "/servers", t.ServerBody(as, extra), 202)
+	id := created.Str("server", "id")
+	t.RemovePath(as, "/servers/"+id)
+	return t.WaitStatus(as, v, id, "ACTIVE")
+}
+
+// WaitStatus waits until a server has the status and no task, and hands back its answer at v.
+func (t *T) WaitStatus(as Role, v Version, id, status string) *Response {
+	var resp *Response
+	t.Eventually("server "+id+" becomes "+status, func() bool {
+		resp = t.Do(as, v, "GET", "/servers/"+id, nil)
+		if resp.Status != 200 {
+			t.Fatalf("GET /servers/%s answers %d while it should become %s: %s", id, resp.Status, status, resp.Message())
+		}
+		now := resp.Str("server", "status")
+		if now == "ERROR" && status != "ERROR" {
+			t.Fatalf("server %s goes to ERROR where %s is due: %v", id, status, resp.Get("server", "fault", "message"))
+		}
+		return now == status && resp.Get("server", "OS-EXT-STS:task_state") == nil
+	})
+	return resp
+}
+
+// WaitGone waits until a server is not there.
+func (t *T) WaitGone(as Role, id string) {
+	t.Eventually("server "+id+" is deleted", func() bool {
+		return t.Do(as, First, "GET", "/servers/"+id, nil).Status == 404
+	})
+}
+
+// SharedServer is the id of a server that runs, belongs to a role's project, and is not to
+// be changed.
+func (t *T) SharedServer(as Role) string {
+	image, flavor, network := t.Image(), t.Flavor(0), t.Network(as)
+	return t.share("server of "+string(as), func() (any, error) {
+		return t.Cloud.makeServer(context.WithoutCancel(t.Ctx), as, t.Cloud.Prefix+"-server-of-"+string(as), image, flavor, network)
+	}).(string)
+}
+
+// LockedServer is the id of a shared server that its project has locked.
+func (t *T) LockedServer() string {
+	image, flavor, network := t.Image(), t.Flavor(0), t.Network(Member)
+	return t.share("locked server", func() (any, error) {
+		ctx := context.WithoutCancel(t.Ctx)
+		id, err := t.Cloud.makeServer(ctx, Member, t.Cloud.Prefix+"-locked", image, flavor, network)
+		if err != nil {
+			return nil, err
+		}
+		// As the administrator: then a member's unlock is refused too, and the server stays as it is.
+		_, err = t.Cloud.call(ctx, t.Cloud.maker(), First, "POST", "/servers/"+id+"/action", map[string]any{"lock": nil}, 202)
+		return id, err
+	}).(string)
+}
+
+func (c *Cloud) makeServer(ctx context.Context, as Role, name, image, flavor, network string) (string, error) {
+	body := map[string]any{"server": map[string]any{
+		"name": name, "imageRef": image, "flavorRef": flavor, "networks": []any{map[string]any{"uuid": network}},
+	}}
+	resp, err := c.call(ctx, as, First, "POST", "/servers", body, 202)
+	if err != nil {
+		return "", err
+	}
+	id := resp.Str("server", "id")
+	c.ledger.add("server "+id, c.deleteServer(as, id))
+	return id, c.waitStatus(ctx, as, id, "ACTIVE")
+}
+
+// deleteServer removes a server and waits until it is gone, so that its network can go too.
+func (c *Cloud) deleteServer(as Role, id string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		who := as
+		if c.lacks(Admin) == "" {
+			who = Admin // it may be locked
+		}
+		err := c.deleteAs(who, "/servers/"+id)(ctx)
+		if err != nil {
+			return err
+		}
+		deadline := time.Now().Add(c.cfg.Timeout)
+		for time.Now().Before(deadline) {
+			resp, err := c.send(ctx, request{as: who, version: First, method: "GET", path: "/servers/" + id})
+			if err != nil {
+				return err
+			}
+			if resp.Status == http.StatusNotFound || resp.Str("server", "status") == "DELETED" {
+				return nil
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		return fmt.Errorf("server %s is not gone within %s", id, c.cfg.Timeout)
+	}
+}
+
+// waitStatus waits for a server outside of any check.
+func (c *Cloud) waitStatus(ctx context.Context, as Role, id, status string) error {
+	deadline := time.Now().Add(c.cfg.Timeout)
+	pause := 20 * time.Millisecond
+	for {
+		resp, err := c.call(ctx, as, First, "GET", "/servers/"+id, nil, 200)
+		if err != nil {
+			return err
+		}
+		now := resp.Str("server", "status")
+		if now == status && resp.Get("server", "OS-EXT-STS:task_state") == nil {
+			return nil
+		}
+		if now == "ERROR" && status != "ERROR" {
+			return fmt.Errorf("server %s goes to ERROR: %v", id, resp.Get("server", "fault", "message"))
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("server %s is %s, not %s, after %s", id, now, status, c.cfg.Timeout)
+		}
+		time.Sleep(pause)
+		pause = min(pause*3/2, 500*time.Millisecond)
+	}
+}

@@ -1,0 +1,102 @@
+package tempestlite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+)
+
+// pool keeps servers for the checks that change them. A check takes one in the state that
+// it needs and has it to itself; what it leaves behind goes back by the state that it is
+// in then, so that servers go round: one check stops it, another starts it.
+type pool struct {
+	free map[string][]string // ids by status
+}
+
+// A way from ACTIVE to each status that servers can be asked into.
+var ways = map[string][]struct {
+	action map[string]any
+	status string
+}{
+	"SHUTOFF":           {{map[string]any{"os-stop": nil}, "SHUTOFF"}},
+	"PAUSED":            {{map[string]any{"pause": nil}, "PAUSED"}},
+	"SUSPENDED":         {{map[string]any{"suspend": nil}, "SUSPENDED"}},
+	"RESCUE":            {{map[string]any{"rescue": nil}, "RESCUE"}},
+	"SHELVED_OFFLOADED": {{map[string]any{"shelve": nil}, "SHELVED_OFFLOADED"}},
+	"VERIFY_RESIZE":     {{nil, "VERIFY_RESIZE"}}, // the body names a flavor
+	"ERROR":             {{map[string]any{"os-resetState": map[string]any{"state": "error"}}, "ERROR"}},
+	"ACTIVE":            nil,
+}
+
+// Server is the id of a server of the member's project, in a status, that the check has to
+// itself until it ends.
+func (t *T) Server(status string) string {
+	steps, known := ways[status]
+	if !known {
+		t.Fatalf("no way is known to a server that is %s", status)
+	}
+	id := t.takeFree(status)
+	if id != "" {
+		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id) })
+		return id
+	}
+	id = t.takeFree("ACTIVE")
+	if id == "" {
+		body := t.ServerBody(Member, nil)
+		id = t.Must(Member, First, "POST", "/servers", body, 202).Str("server", "id")
+		t.Cloud.ledger.add("server "+id, t.Cloud.deleteServer(Member, id))
+		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id) })
+		t.WaitStatus(Member, First, id, "ACTIVE")
+	} else {
+		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id) })
+	}
+	for _, step := range steps {
+		action, as, code := step.action, Member, 202
+		switch step.status {
+		case "VERIFY_RESIZE":
+			action = map[string]any{"resize": map[string]any{"flavorRef": t.Flavor(1)}}
+		case "RESCUE":
+			code = 200
+		case "ERROR":
+			as = t.Cloud.maker()
+		}
+		t.Must(as, First, "POST", "/servers/"+id+"/action", action, code)
+		t.WaitStatus(Member, First, id, step.status)
+	}
+	return id
+}
+
+func (t *T) takeFree(status string) string {
+	t.fix.mu.Lock()
+	defer t.fix.mu.Unlock()
+	free := t.fix.pool.free[status]
+	if len(free) == 0 {
+		return ""
+	}
+	id := free[len(free)-1]
+	t.fix.pool.free[status] = free[:len(free)-1]
+	return id
+}
+
+// giveBack puts a server into the pool if it is in a state that others may want. Any other
+// is deleted: what the failure of a check has left is nothing to go on with.
+func (t *T) giveBack(ctx context.Context, id string) {
+	resp, err := t.Cloud.send(ctx, request{as: Member, version: First, method: "GET", path: "/servers/" + id})
+	if err != nil || resp.Status == 404 {
+		return
+	}
+	status := resp.Str("server", "status")
+	_, known := ways[status]
+	usable := known && !t.Failed() && resp.Get("server", "OS-EXT-STS:task_state") == nil &&
+		(resp.Str("server", "flavor", "id") == t.Flavor(0) || status == "VERIFY_RESIZE") &&
+		len(fmt.Sprint(resp.Get("server", "metadata"))) <= len("map[]") && status != "ERROR"
+	if !usable {
+		_ = t.Cloud.deleteAs(t.Cloud.maker(), "/servers/"+id)(ctx)
+		return
+	}
+	t.fix.mu.Lock()
+	defer t.fix.mu.Unlock()
+	if !slices.Contains(t.fix.pool.free[status], id) {
+		t.fix.pool.free[status] = append(t.fix.pool.free[status], id)
+	}
+}

@@ -1,0 +1,207 @@
+package tempestlite
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// valueMakers are the values that contract/calls.yaml may name with a $. A value is made
+// once a check: two $active of one check are the same server.
+var valueMakers = map[string]func(*T) any{
+	"name":          func(t *T) any { return t.Name() },
+	"uuid":          func(*T) any { return uuid.NewString() },
+	"project":       func(t *T) any { return t.Cloud.ProjectID(Member) },
+	"other_project": func(t *T) any { return t.Cloud.ProjectID(Other) },
+	"user":          func(t *T) any { return t.Cloud.UserID(Member) },
+	"other_user":    func(t *T) any { return t.Cloud.UserID(Other) },
+
+	"flavor":  func(t *T) any { return t.Flavor(0) },
+	"flavor2": func(t *T) any { return t.Flavor(1) },
+	"image":   func(t *T) any { return t.Image() },
+	"network": func(t *T) any { return t.Network(Member) },
+	"port":    func(t *T) any { return t.Port() },
+
+	"server":       func(t *T) any { return t.SharedServer(Member) },
+	"other_server": func(t *T) any { return t.SharedServer(Other) },
+	"locked":       func(t *T) any { return t.LockedServer() },
+	"active":       func(t *T) any { return t.Server("ACTIVE") },
+	"stopped":      func(t *T) any { return t.Server("SHUTOFF") },
+	"paused":       func(t *T) any { return t.Server("PAUSED") },
+	"suspended":    func(t *T) any { return t.Server("SUSPENDED") },
+	"rescued":      func(t *T) any { return t.Server("RESCUE") },
+	"resized":      func(t *T) any { return t.Server("VERIFY_RESIZE") },
+	"shelved":      func(t *T) any { return t.Server("SHELVED_OFFLOADED") },
+	"failed":       func(t *T) any { return t.Server("ERROR") },
+	"fresh_server": func(t *T) any { return t.NewServer(Member, First, nil).Str("server", "id") },
+
+	"keypair":      (*T).freshKeypair,
+	"fresh_flavor": (*T).freshFlavor,
+	"aggregate":    (*T).freshAggregate,
+	"group":        (*T).freshGroup,
+	"host":         (*T).someHost,
+	"hypervisor":   (*T).someHypervisor,
+	"service":      (*T).someService,
+}
+
+// Value is what a $ word stands for in this check.
+func (t *T) Value(name string) any {
+	if v, made := t.values[name]; made {
+		return v
+	}
+	maker := valueMakers[name]
+	if maker == nil {
+		t.Fatalf("contract/calls.yaml names a value $%s that is not known", name)
+	}
+	var v any
+	switch {
+	case t.sharing && slices.Contains(pooled, name):
+		v = t.SharedServer(Member)
+	case t.sharing && slices.Contains(fresh, name):
+		v = t.share("a "+name+" for all", func() (any, error) { return maker(t), nil })
+	default:
+		v = maker(t)
+	}
+	t.values[name] = v
+	return v
+}
+
+// Values that a check changes. Where it only asks for what has to be refused, all checks
+// share one, which no one changes.
+var (
+	pooled = []string{"active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server"}
+	fresh  = []string{"keypair", "fresh_flavor", "aggregate", "group", "port"}
+)
+
+// fill puts values where a text begins with $. "$name-x" is a value with more behind it:
+// the word ends where letters and underscores do.
+func (t *T) fill(v any) any {
+	switch v := v.(type) {
+	case string:
+		return t.fillText(v)
+	case map[string]any:
+		out := make(map[string]any, len(v))
+		for _, key := range slices.Sorted(maps.Keys(v)) {
+			out[fmt.Sprint(t.fillText(key))] = t.fill(v[key])
+		}
+		return out
+	case []any:
+		out := make([]any, len(v))
+		for i := range v {
+			out[i] = t.fill(v[i])
+		}
+		return out
+	}
+	return v
+}
+
+func (t *T) fillText(s string) any {
+	before, rest, found := strings.Cut(s, "$")
+	if !found {
+		return s
+	}
+	end := strings.IndexFunc(rest, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') })
+	if end < 0 {
+		end = len(rest)
+	}
+	v := t.Value(rest[:end])
+	if before == "" && end == len(rest) {
+		return v
+	}
+	return before + fmt.Sprint(v) + fmt.Sprint(t.fillText(rest[end:]))
+}
+
+// path fills the placeholders of an operation's path.
+func (t *T) path(op *Operation, values []string) string {
+	var out strings.Builder
+	rest := op.Path
+	for _, v := range values {
+		before, after, _ := strings.Cut(rest, "{")
+		_, rest, _ = strings.Cut(after, "}")
+		out.WriteString(before)
+		out.WriteString(url.PathEscape(fmt.Sprint(t.fill(v))))
+	}
+	return out.String() + rest
+}
+
+func (t *T) freshKeypair() any {
+	name := t.Name()
+	t.Must(Member, First, "POST", "/os-keypairs", map[string]any{"keypair": map[string]any{"name": name}}, 200)
+	t.RemovePath(Member, "/os-keypairs/"+name)
+	return name
+}
+
+func (t *T) freshFlavor() any {
+	body := map[string]any{"flavor": map[string]any{"name": t.Name(), "vcpus": 1, "ram": 64, "disk": 1, "os-flavor-access:is_public": false}}
+	id := t.Must(Admin, First, "POST", "/flavors", body, 200).Str("flavor", "id")
+	t.RemovePath(Admin, "/flavors/"+id)
+	return id
+}
+
+func (t *T) freshAggregate() any {
+	id := t.Must(Admin, First, "POST", "/os-aggregates", map[string]any{"aggregate": map[string]any{"name": t.Name()}}, 200).Get("aggregate", "id")
+	t.RemovePath(Admin, fmt.Sprintf("/os-aggregates/%v", id))
+	return id
+}
+
+func (t *T) freshGroup() any {
+	body := map[string]any{"server_group": map[string]any{"name": t.Name(), "policies": []any{"anti-affinity"}}}
+	id := t.Must(Member, First, "POST", "/os-server-groups", body, 200).Str("server_group", "id")
+	t.RemovePath(Member, "/os-server-groups/"+id)
+	return id
+}
+
+func (t *T) someHost() any {
+	return t.share("host", func() (any, error) {
+		resp, err := t.Cloud.call(context.WithoutCancel(t.Ctx), Admin, First, "GET", "/os-services?binary=nova-compute", nil, 200)
+		if err != nil {
+			return nil, err
+		}
+		if host := resp.Str("services", 0, "host"); host != "" {
+			return host, nil
+		}
+		return nil, lackError("the cloud names no compute service")
+	})
+}
+
+func (t *T) someHypervisor() any {
+	return t.share("hypervisor", func() (any, error) {
+		resp, err := t.Cloud.call(context.WithoutCancel(t.Ctx), Admin, 53, "GET", "/os-hypervisors", nil, 200)
+		if err != nil {
+			return nil, err
+		}
+		if id := resp.Str("hypervisors", 0, "id"); id != "" {
+			return id, nil
+		}
+		return nil, lackError("the cloud has no hypervisor")
+	})
+}
+
+func (t *T) someService() any {
+	return t.share("service", func() (any, error) {
+		resp, err := t.Cloud.call(context.WithoutCancel(t.Ctx), Admin, 53, "GET", "/os-services?binary=nova-compute", nil, 200)
+		if err != nil {
+			return nil, err
+		}
+		if id := resp.Str("services", 0, "id"); id != "" {
+			return id, nil
+		}
+		return nil, lackError("the cloud names no compute service")
+	})
+}
+
+// zeros is a reader of n zero bytes.
+func zeros(n int64) io.Reader { return io.LimitReader(zeroReader{}, n) }
+
+type zeroReader struct{}
+
+func (zeroReader) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
