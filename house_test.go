@@ -17,14 +17,14 @@ import (
 // layers are the floors of the house, from the ground up: a package imports only from
 // floors below its own, or what its own line in beside names.
 var layers = [][]string{
-	{"work"},
+	{"work", "tempest-lite"},
 	{"schema"},
 	{"compat", "metadata"},
 	{"identity", "computed"},
 	{"images", "networks", "hosts", "flavors", "quotas", "extensions", "computed/libvirt", "computed/sim"},
 	{"keypairs", "scheduler"},
 	{"servers"},
-	{"cmd/kilonova"},
+	{"cmd/kilonova", "cmd/tempest-lite"},
 }
 
 // forbidden are imports that the floors would allow and the design does not: the daemon
@@ -104,6 +104,21 @@ func TestImportsRunDownwards(t *testing.T) {
 			}
 			if slices.Contains(forbidden[pkg], imp) {
 				t.Errorf("%s imports %s, which the design keeps apart", pkg, imp)
+			}
+		}
+	}
+}
+
+// The conformance checker knows clouds from outside: nothing of the server is in it, and
+// nothing of it in the server.
+func TestTheCheckerStandsApart(t *testing.T) {
+	for pkg, imports := range packages(t) {
+		if pkg == "cmd/tempest-lite" {
+			imports = slices.DeleteFunc(slices.Clone(imports), func(i string) bool { return i == "tempest-lite" })
+		}
+		for _, imp := range imports {
+			if imp == "tempest-lite" || imp != "" && (pkg == "tempest-lite" || pkg == "cmd/tempest-lite") {
+				t.Errorf("%s imports %s", pkg, imp)
 			}
 		}
 	}

@@ -55,7 +55,7 @@ func Run(ctx context.Context, contract *Contract, cfg Config, opts Options) (*Re
 		closing(cloud)
 		return nil, fmt.Errorf("%w: no check has such an id", errSetup)
 	}
-	report.Results = runAll(ctx, cloud, checks, opts)
+	report.Results = runAll(ctx, cloud, newFixtures(cloud), checks, opts)
 	report.Interrupted = ctx.Err() != nil
 	for _, err := range closing(cloud) {
 		report.Leftovers = append(report.Leftovers, err.Error())
@@ -73,8 +73,7 @@ func closing(c *Cloud) []error {
 
 // runAll runs those checks first that may run beside others, then the rest one by one.
 // The results come in the order of the checks.
-func runAll(ctx context.Context, cloud *Cloud, checks []*Check, opts Options) []*Result {
-	fix := newFixtures(cloud)
+func runAll(ctx context.Context, cloud *Cloud, fix *fixtures, checks []*Check, opts Options) []*Result {
 	results := make([]*Result, len(checks))
 	var mu sync.Mutex
 	done := 0

@@ -1,0 +1,3 @@
+// Command tempest-lite asks a cloud how faithfully it speaks the OpenStack Compute API:
+// see the package kilonova/tempest-lite.
+package main
