@@ -31,6 +31,8 @@ type Call struct {
 	Conflict []Conflict        `yaml:"conflict"`     // calls that are 409
 	Unknown  *Unknown          `yaml:"unknown"`      // what an unknown id is answered with, where it is not 404
 	Needs    []Need            `yaml:"needs"`
+	NeedsTo  []Need            `yaml:"works_needs"` // what only the happy path needs
+	Cannot   string            `yaml:"unsupported"` // why the cloud may truly answer 501: its driver or configuration
 	Alone    bool              `yaml:"alone"`
 	Skip     map[Kind]string   `yaml:"skip"`  // kinds that make no sense here, each with the reason
 	Only     []Kind            `yaml:"only"`  // no kinds but these

@@ -170,7 +170,7 @@ func (g *generator) works(s site) {
 		}
 	}
 	code := s.op.Success(s.v)
-	g.add(s, Works, "", fmt.Sprintf("%s works at %s", s.op.Key(), s.v), fmt.Sprintf("%d, the version headers, and an answer of the schema", code), s.needs(), func(t *T) {
+	g.add(s, Works, "", fmt.Sprintf("%s works at %s", s.op.Key(), s.v), fmt.Sprintf("%d, the version headers, and an answer of the schema", code), s.needs(s.call.NeedsTo...), func(t *T) {
 		for _, step := range s.call.Before {
 			t.step(step)
 		}

@@ -1,7 +1,6 @@
 package tempestlite
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"maps"
@@ -48,6 +47,11 @@ var valueMakers = map[string]func(*T) any{
 	"host":         (*T).someHost,
 	"hypervisor":   (*T).someHypervisor,
 	"service":      (*T).someService,
+
+	"staffed_aggregate":  (*T).staffedAggregate,
+	"hypervisor_name":    (*T).someHypervisorName,
+	"host_to_disturb":    (*T).hostToDisturb,
+	"service_to_disturb": (*T).serviceToDisturb,
 }
 
 // Value is what a $ word stands for in this check.
@@ -146,7 +150,7 @@ func (t *T) freshFlavor() any {
 
 func (t *T) freshAggregate() any {
 	id := t.Must(Admin, First, "POST", "/os-aggregates", map[string]any{"aggregate": map[string]any{"name": t.Name()}}, 200).Get("aggregate", "id")
-	t.RemovePath(Admin, fmt.Sprintf("/os-aggregates/%v", id))
+	t.removeAggregate(id)
 	return id
 }
 
@@ -155,45 +159,6 @@ func (t *T) freshGroup() any {
 	id := t.Must(Member, First, "POST", "/os-server-groups", body, 200).Str("server_group", "id")
 	t.RemovePath(Member, "/os-server-groups/"+id)
 	return id
-}
-
-func (t *T) someHost() any {
-	return t.share("host", func() (any, error) {
-		resp, err := t.Cloud.call(context.WithoutCancel(t.Ctx), Admin, First, "GET", "/os-services?binary=nova-compute", nil, 200)
-		if err != nil {
-			return nil, err
-		}
-		if host := resp.Str("services", 0, "host"); host != "" {
-			return host, nil
-		}
-		return nil, lackError("the cloud names no compute service")
-	})
-}
-
-func (t *T) someHypervisor() any {
-	return t.share("hypervisor", func() (any, error) {
-		resp, err := t.Cloud.call(context.WithoutCancel(t.Ctx), Admin, 53, "GET", "/os-hypervisors", nil, 200)
-		if err != nil {
-			return nil, err
-		}
-		if id := resp.Str("hypervisors", 0, "id"); id != "" {
-			return id, nil
-		}
-		return nil, lackError("the cloud has no hypervisor")
-	})
-}
-
-func (t *T) someService() any {
-	return t.share("service", func() (any, error) {
-		resp, err := t.Cloud.call(context.WithoutCancel(t.Ctx), Admin, 53, "GET", "/os-services?binary=nova-compute", nil, 200)
-		if err != nil {
-			return nil, err
-		}
-		if id := resp.Str("services", 0, "id"); id != "" {
-			return id, nil
-		}
-		return nil, lackError("the cloud names no compute service")
-	})
 }
 
 // zeros is a reader of n zero bytes.
