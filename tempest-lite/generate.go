@@ -38,12 +38,17 @@ func (g *generator) operation(op *Operation) {
 	if call == nil {
 		return // the coverage table says so
 	}
-	last := Version(0)
+	last := Version(0) // the version before, which has no schemas
 	for _, v := range versions {
 		at := site{op: op, call: call, v: v}
 		g.works(at)
-		g.spoiled(at)
-		g.queries(at)
+		latest := v == versions[len(versions)-1]
+		if latest || g.contract.Request(op, v) != g.contract.Request(op, last) {
+			g.spoiled(at)
+		}
+		if latest || g.contract.Query(op, v) != g.contract.Query(op, last) {
+			g.queries(at)
+		}
 		g.access(at)
 		g.missing(at)
 		g.states(at)
