@@ -92,7 +92,8 @@ type Result struct {
 	Refusal   string     // the operation that was refused, by name
 	Exchanges []Exchange // of what did not pass
 	Took      time.Duration
-	Expected  bool // not passed, and the list of expectations says so
+	Expected  bool   // not passed, and the list of expectations says so
+	Known     string // why, in the list's words
 }
 
 // Selector chooses checks by their id.

@@ -182,7 +182,7 @@ type recorder struct {
 func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	t, ok := req.Context().Value(tKey{}).(*T)
 	if !ok {
-		return r.next.RoundTrip(req)
+		return r.hear(req)
 	}
 	x := Exchange{Method: req.Method, URL: req.URL.String()}
 	compute := r.compute(x.URL)
@@ -198,7 +198,7 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 	}
 	began := time.Now()
-	resp, err := r.next.RoundTrip(req)
+	resp, err := r.hear(req)
 	x.Millis = time.Since(began).Milliseconds()
 	if err != nil {
 		x.Response = err.Error()
@@ -208,7 +208,6 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	x.Status = resp.StatusCode
 	if compute {
 		data, err := io.ReadAll(resp.Body)
-		resp.Body.Close()
 		if err != nil {
 			return nil, err
 		}
@@ -218,6 +217,31 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	t.record(x)
 	return resp, nil
 }
+
+// hear makes a request and reads the answer to its end. An interrupt keeps requests from
+// being sent, and none from being heard: what it has made must get into the ledger.
+func (r *recorder) hear(req *http.Request) (*http.Response, error) {
+	err := req.Context().Err()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(req.Context()), patience)
+	defer cancel()
+	resp, err := r.next.RoundTrip(req.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(data))
+	return resp, nil
+}
+
+// patience is how long an answer may take.
+const patience = 5 * time.Minute
 
 // keepBytes of a body are kept for the report.
 const keepBytes = 4000

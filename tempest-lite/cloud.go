@@ -32,6 +32,7 @@ type Config struct {
 	Disturb    bool          // compute services may be disabled and forced down
 	Keep       bool          // leave what was made
 	Timeout    time.Duration // for each piece of work of the cloud, such as a server's start
+	Made       *Ledger       // takes down what the run makes; nil if nobody else wants to look
 }
 
 // account is a user with a token scoped to a project.
@@ -55,7 +56,7 @@ type Cloud struct {
 	legacy     bool    // old default policies are in force
 	accounts   map[Role]*account
 	missing    map[Role]string // why an account is not there
-	ledger     ledger
+	ledger     *Ledger
 }
 
 // errSetup marks what keeps the program from running at all: exit status 2.
@@ -64,7 +65,10 @@ var errSetup = errors.New("the checks cannot run")
 // Connect logs in, looks at what the cloud offers, and makes the accounts of the run.
 // Close takes them away again, also after an error of Connect.
 func Connect(ctx context.Context, contract *Contract, cfg Config) (*Cloud, error) {
-	c := &Cloud{cfg: cfg, contract: contract, accounts: map[Role]*account{}, missing: map[Role]string{}, Prefix: "tempest-lite-" + random(3)}
+	c := &Cloud{cfg: cfg, contract: contract, accounts: map[Role]*account{}, missing: map[Role]string{}, Prefix: "tempest-lite-" + random(3), ledger: cfg.Made}
+	if c.ledger == nil {
+		c.ledger = &Ledger{}
+	}
 	steps := []struct {
 		what string
 		do   func(context.Context) error

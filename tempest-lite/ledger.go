@@ -4,15 +4,17 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 )
 
-// ledger is the list of what the run has made for itself, to be taken away at its end.
+// Ledger is the list of what the run has made for itself, to be taken away at its end.
 // Only what is in it is ever deleted.
-type ledger struct {
+type Ledger struct {
 	mu      sync.Mutex
 	entries []*entry
 }
@@ -20,11 +22,24 @@ type ledger struct {
 type entry struct {
 	what   string
 	remove func(context.Context) error
-	gone   bool
+	gone   atomic.Bool
+}
+
+// Left names what was made and is not yet taken away.
+func (l *Ledger) Left() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for _, e := range l.entries {
+		if !e.gone.Load() {
+			out = append(out, e.what)
+		}
+	}
+	return out
 }
 
 // add notes a thing that was made. The returned function takes it away early.
-func (l *ledger) add(what string, remove func(context.Context) error) (early func(context.Context) error) {
+func (l *Ledger) add(what string, remove func(context.Context) error) (early func(context.Context) error) {
 	e := &entry{what: what, remove: remove}
 	l.mu.Lock()
 	l.entries = append(l.entries, e)
@@ -34,14 +49,14 @@ func (l *ledger) add(what string, remove func(context.Context) error) (early fun
 
 // clear removes a thing, with patience: what uses it may take a moment to go.
 func (e *entry) clear(ctx context.Context) error {
-	if e.gone {
+	if e.gone.Load() {
 		return nil
 	}
 	var err error
 	for try := range 6 {
 		err = e.remove(ctx)
 		if err == nil || gophercloud.ResponseCodeIs(err, http.StatusNotFound) {
-			e.gone = true
+			e.gone.Store(true)
 			return nil
 		}
 		select {
@@ -59,8 +74,7 @@ func (c *Cloud) Close(ctx context.Context) []error {
 		return nil
 	}
 	c.ledger.mu.Lock()
-	entries := c.ledger.entries
-	c.ledger.entries = nil
+	entries := slices.Clone(c.ledger.entries)
 	c.ledger.mu.Unlock()
 	var errs []error
 	for i := len(entries) - 1; i >= 0; i-- {

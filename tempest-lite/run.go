@@ -15,6 +15,8 @@ type Options struct {
 	Selector
 	Versions Selection
 	Parallel int
+	Expect   *Expectations                    // what is known not to pass; nil for nothing
+	Starting func(c *Check)                   // called before each check, by several at a time
 	Progress func(done, total int, r *Result) // called for each result, one at a time
 }
 
@@ -29,6 +31,11 @@ type Report struct {
 	Interrupted bool
 	Results     []*Result
 	Leftovers   []string // what could not be removed
+	Kept        []string // what was left because the user wants it so
+	Prefix      string   // of every name that the run has given
+	Chosen      bool     // only some of the checks were asked for
+	Unmet       []string // expectations that nothing meets any more
+	Expecting   bool     // there is a list of expectations
 	Contract    *Contract
 }
 
@@ -49,7 +56,8 @@ func Run(ctx context.Context, contract *Contract, cfg Config, opts Options) (*Re
 		closing(cloud)
 		return nil, err
 	}
-	report := &Report{Endpoint: cloud.ComputeURL(), CloudMax: cloud.CloudMax, Tested: cloud.Max, Policies: cloud.Policies(), Began: began, Contract: contract}
+	report := &Report{Endpoint: cloud.ComputeURL(), CloudMax: cloud.CloudMax, Tested: cloud.Max, Policies: cloud.Policies(), Began: began, Contract: contract,
+		Prefix: cloud.Prefix, Chosen: opts.Only != nil || opts.Skip != nil || len(opts.Versions.Only) > 0, Expecting: opts.Expect != nil}
 	checks := slices.DeleteFunc(Checks(contract, opts.Versions, cloud.Max), func(c *Check) bool { return !opts.Has(c) })
 	if len(checks) == 0 {
 		closing(cloud)
@@ -57,8 +65,14 @@ func Run(ctx context.Context, contract *Contract, cfg Config, opts Options) (*Re
 	}
 	report.Results = runAll(ctx, cloud, newFixtures(cloud), checks, opts)
 	report.Interrupted = ctx.Err() != nil
+	if !report.Interrupted {
+		report.Unmet = opts.Expect.Unmet(report.Results)
+	}
 	for _, err := range closing(cloud) {
 		report.Leftovers = append(report.Leftovers, err.Error())
+	}
+	if cfg.Keep {
+		report.Kept = cloud.ledger.Left()
 	}
 	report.Took = time.Since(began)
 	return report, nil
@@ -78,7 +92,14 @@ func runAll(ctx context.Context, cloud *Cloud, fix *fixtures, checks []*Check, o
 	var mu sync.Mutex
 	done := 0
 	one := func(i int) {
+		if opts.Starting != nil {
+			opts.Starting(checks[i])
+		}
 		r := runOne(ctx, cloud, fix, checks[i])
+		if ctx.Err() != nil && r.Outcome != Passed {
+			return // the interrupt may have broken it
+		}
+		opts.Expect.Mark(r)
 		mu.Lock()
 		defer mu.Unlock()
 		results[i] = r
