@@ -48,6 +48,7 @@ type Cloud struct {
 	cfg        Config
 	contract   *Contract
 	http       *http.Client
+	transport  *http.Transport
 	computeURL string // without a slash at its end, and without a project id
 	endpoints  gophercloud.EndpointOpts
 	Prefix     string  // of every name that this run gives
@@ -110,14 +111,18 @@ func (c *Cloud) login(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 64
-	transport.TLSClientConfig = tlsConfig
+	c.transport = http.DefaultTransport.(*http.Transport).Clone()
+	c.transport.MaxIdleConnsPerHost = 64
+	c.transport.TLSClientConfig = tlsConfig
 	c.http = &http.Client{
-		Transport: &recorder{next: transport, compute: func(u string) bool { return c.computeURL != "" && strings.HasPrefix(u, c.root()) }},
+		Transport: &recorder{next: c.transport, compute: func(u string) bool { return c.computeURL != "" && strings.HasPrefix(u, c.root()) }},
 		Timeout:   5 * time.Minute,
 		// A redirect is an answer to look at.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	err = c.mindConnections(ctx, auth.IdentityEndpoint)
+	if err != nil {
+		return err
 	}
 	auth.AllowReauth = true
 	admin, err := c.authenticate(ctx, auth)
@@ -173,6 +178,10 @@ func (c *Cloud) authenticate(ctx context.Context, auth gophercloud.AuthOptions) 
 }
 
 func (c *Cloud) discover(ctx context.Context) error {
+	err := c.mindConnections(ctx, c.computeURL+"/")
+	if err != nil {
+		return err
+	}
 	resp, err := c.send(ctx, request{as: Anonymous, method: "GET", path: "/"})
 	if err != nil {
 		return err
