@@ -247,7 +247,7 @@ func TestSecurityGroups(t *testing.T) {
 			{name: "hidden from b", as: "b", method: "GET", path: "/v2.0/security-groups/{web}", code: 404},
 			{name: "rename", as: "a", method: "PUT", path: "/v2.0/security-groups/{web}", body: `{"security_group":{"name":"www"}}`, code: 200, want: `"www"`},
 			{name: "rule", as: "a", method: "POST", path: "/v2.0/security-group-rules", body: rule(`,"protocol":"TCP","port_range_min":"80","port_range_max":443,"remote_ip_prefix":"10.1.2.3/8"`), code: 201, keep: "rule",
-				want: `"protocol":"tcp"&&"port_range_max":443&&"remote_ip_prefix":"10.0.0.0/8"&&"ethertype":"IPv4"`},
+				want: `"protocol":"tcp"&&"port_range_max":443&&"remote_ip_prefix":"10.1.2.3/8"&&"normalized_cidr":"10.0.0.0/8"&&"ethertype":"IPv4"`},
 			{name: "rule twice", as: "a", method: "POST", path: "/v2.0/security-group-rules", body: rule(`,"protocol":"tcp","port_range_min":80,"port_range_max":443,"remote_ip_prefix":"10.0.0.0/8"`), code: 409, want: "SecurityGroupRuleExists&&{rule}"},
 			{name: "remote group", as: "a", method: "POST", path: "/v2.0/security-group-rules", body: rule(`,"remote_group_id":"{default}"`), code: 201, want: `"remote_group_id":"{default}"`},
 			{name: "unknown remote group", as: "a", method: "POST", path: "/v2.0/security-group-rules", body: rule(`,"remote_group_id":"nope"`), code: 404},

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"kilonova/compat"
@@ -70,7 +71,17 @@ const ruleColumns = `r.id, r.uuid, r.group_id, g.uuid AS group_uuid, g.default_o
 // meaning is the rule's effect in one word.
 func (r *Rule) meaning() string {
 	return strings.Join([]string{r.Direction, r.EtherType, r.Protocol.String,
-		nullNumber(r.PortMin), nullNumber(r.PortMax), r.Prefix.String, nullNumber(r.RemoteKey)}, "|")
+		nullNumber(r.PortMin), nullNumber(r.PortMax), r.cidr(), nullNumber(r.RemoteKey)}, "|")
+}
+
+// cidr is the prefix without its host bits: what the rule means. The prefix itself is shown
+// as it was given.
+func (r *Rule) cidr() string {
+	p, err := netip.ParsePrefix(r.Prefix.String)
+	if err != nil {
+		return ""
+	}
+	return p.Masked().String()
 }
 
 func nullNumber(n sql.NullInt64) string {

@@ -166,7 +166,6 @@ func novaGroupText(what string, value any) (string, error) {
 	if !ok {
 		return "", compat.BadRequest("Security group %s is not a string or unicode", what)
 	}
-	text = strings.TrimSpace(text)
 	if !validText(text) {
 		return "", compat.BadRequest("Security group %s should not be greater than 255 characters.", what)
 	}
@@ -315,7 +314,7 @@ func novaRule(remote string, cidr, protocol, from, to any) (*Rule, error) {
 		if p.Addr().Is6() {
 			rule.EtherType = "IPv6"
 		}
-		rule.Prefix = nullString(p.Masked().String())
+		rule.Prefix = nullString(p.String())
 	}
 	if protocol == nil || from == nil || to == nil {
 		if remote == "" {

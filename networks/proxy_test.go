@@ -56,7 +56,7 @@ func TestComputeProxies(t *testing.T) {
 			{"floating address", "2.1", "GET", "/os-floating-ips/" + none, "", 404, "Floating IP not found", "", ""},
 			{"no pool", "2.1", "POST", "/os-floating-ips", `{"pool":"x"}`, 404, "pool", "", ""},
 			{"groups", "2.1", "GET", "/os-security-groups", "", 200, `"name":"default"&&"group":{"name":"default"`, `"direction"`, ""},
-			{"make", "2.1", "POST", "/os-security-groups", `{"security_group":{"name":" web ","description":"d"}}`, 200, `"name":"web"&&"rules":[]`, "", "web"},
+			{"make", "2.1", "POST", "/os-security-groups", `{"security_group":{"name":"web","description":" d "}}`, 200, `"description":" d "&&"name":"web"&&"rules":[]`, "", "web"},
 			{"make without name", "2.1", "POST", "/os-security-groups", `{"security_group":{"name":"","description":"d"}}`, 400, "", "", ""},
 			{"make with long name", "2.1", "POST", "/os-security-groups", `{"security_group":{"name":"` + strings.Repeat("x", 256) + `","description":"d"}}`, 400, "", "", ""},
 			{"make default", "2.1", "POST", "/os-security-groups", `{"security_group":{"name":"default","description":"d"}}`, 400, "", "", ""},

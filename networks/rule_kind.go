@@ -47,7 +47,7 @@ func (r *Rule) view() map[string]any {
 	return map[string]any{
 		"id": r.ID, "project_id": r.ProjectID, "security_group_id": r.GroupID, "direction": r.Direction,
 		"ethertype": r.EtherType, "protocol": orNull(r.Protocol), "port_range_min": numberOrNull(r.PortMin),
-		"port_range_max": numberOrNull(r.PortMax), "remote_ip_prefix": orNull(r.Prefix), "normalized_cidr": orNull(r.Prefix),
+		"port_range_max": numberOrNull(r.PortMax), "remote_ip_prefix": orNull(r.Prefix), "normalized_cidr": orNull(nullString(r.cidr())),
 		"remote_group_id": orNull(r.RemoteID), "remote_address_group_id": nil, "belongs_to_default_sg": r.IsDefault,
 		"description": r.Description,
 		"created_at":  r.CreatedAt.ISO(), "updated_at": r.UpdatedAt.ISO(), "revision_number": r.Revision,
@@ -140,7 +140,6 @@ func (r *Rule) check() error {
 			}
 			p = netip.PrefixFrom(a, a.BitLen())
 		}
-		p = p.Masked()
 		if p.Addr().Is4() != (r.EtherType == "IPv4") {
 			return fault(400, "SecurityGroupRuleParameterConflict", "Conflicting value ethertype %s for CIDR %s", r.EtherType, p)
 		}
