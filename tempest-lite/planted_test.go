@@ -316,9 +316,13 @@ func (l *liar) handler() http.Handler {
 				return
 			}
 			l.told.Add(1)
-			body, err := io.ReadAll(p.Out.Body)
-			if err != nil {
-				return
+			var body []byte
+			if p.Out.Body != nil {
+				var err error
+				body, err = io.ReadAll(p.Out.Body)
+				if err != nil {
+					return
+				}
 			}
 			body = now.ask(p.Out, body)
 			p.Out.Body, p.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
