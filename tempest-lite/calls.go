@@ -41,7 +41,9 @@ type Call struct {
 	Bodies   map[string]any    `yaml:"bodies"`   // more bodies that are 400: name to body
 	Messages map[string]string `yaml:"messages"` // kind to a part of the fault's text
 	Max      string            `yaml:"max"`      // the last version at which the happy path can be made here
+	Alias    bool              `yaml:"alias"`    // another name of an operation: only at its first and last version, and with right bodies
 	Locks    bool              `yaml:"locks"`    // refused with 409 on a locked server
+	Others   []int             `yaml:"others"`   // what another project's members are answered, where it is not 404
 }
 
 // Step is a call that prepares another.

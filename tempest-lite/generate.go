@@ -38,17 +38,25 @@ func (g *generator) operation(op *Operation) {
 	if call == nil {
 		return // the coverage table says so
 	}
+	if call.Alias && len(versions) > 2 {
+		versions = []Version{versions[0], versions[len(versions)-1]}
+	}
 	last := Version(0) // the version before, which has no schemas
+	known := map[string]bool{}
 	for _, v := range versions {
 		at := site{op: op, call: call, v: v}
 		g.works(at)
-		latest := v == versions[len(versions)-1]
-		if latest || g.contract.Request(op, v) != g.contract.Request(op, last) {
-			g.spoiled(at)
+		if latest := v == versions[len(versions)-1]; latest {
+			clear(known) // the last version is asked everything
 		}
-		if latest || g.contract.Query(op, v) != g.contract.Query(op, last) {
-			g.queries(at)
+		if !call.Alias && (len(known) == 0 || g.contract.Request(op, v) != g.contract.Request(op, last)) {
+			g.spoiled(at, known)
+			g.moved(at)
 		}
+		if !call.Alias && (len(known) == 0 || g.contract.Query(op, v) != g.contract.Query(op, last)) {
+			g.queries(at, known)
+		}
+		known["seen"] = true
 		g.access(at)
 		g.missing(at)
 		g.states(at)
@@ -235,7 +243,7 @@ func (t *T) undo(s site, resp *Response) {
 	if s.call.Undo == "" || resp.Status >= 300 {
 		return
 	}
-	path := s.call.Undo
+	path := fmt.Sprint(t.fill(s.call.Undo))
 	for strings.Contains(path, "{") {
 		before, rest, _ := strings.Cut(path, "{")
 		name, after, _ := strings.Cut(rest, "}")
@@ -264,8 +272,9 @@ func dotted(v any, name string) any {
 	return v
 }
 
-// spoiled makes the checks of bodies that are wrong.
-func (g *generator) spoiled(s site) {
+// spoiled makes the checks of bodies that are wrong. What known has was asked at a version
+// before, and is not asked again.
+func (g *generator) spoiled(s site, known map[string]bool) {
 	schema := g.contract.Request(s.op, s.v)
 	if schema == nil {
 		return
@@ -278,12 +287,18 @@ func (g *generator) spoiled(s site) {
 		if s.op.Action != "" && len(m.path) == 0 && m.kind != WrongType && m.kind != WrongValue {
 			continue // another key would be another action: that is checked once, by hand
 		}
+		if m.among(known) {
+			continue
+		}
 		g.add(s, m.kind, m.name, fmt.Sprintf("%s refuses a body with %s: %s", s.op.Key(), words(m.kind), m.name), "400 badRequest, "+m.message, nil, func(t *T) {
 			t.sharing = true
 			r := t.request(s)
 			r.body = m.apply(r.body)
 			t.refused400(s, r, m.message)
 		})
+	}
+	if known["seen"] {
+		return
 	}
 	names := slices.Sorted(maps.Keys(s.call.Bodies))
 	for _, name := range names {
@@ -307,6 +322,37 @@ func (g *generator) spoiled(s site) {
 	}
 }
 
+// moved makes the checks of fields that come with the version of s, at the version before,
+// and of those that went with it.
+func (g *generator) moved(s site) {
+	before := site{s.op, s.call, s.v - 1}
+	has := func(v Version) bool {
+		return s.op.Success(v) != 0 && (len(g.sel.Only) == 0 || slices.Contains(g.sel.Only, v))
+	}
+	if s.op.Success(before.v) == 0 {
+		return
+	}
+	for _, m := range []struct {
+		at, from site
+		what     string
+	}{{before, s, "too-early"}, {s, before, "too-late"}} {
+		schema, other := g.contract.Request(s.op, m.at.v), g.contract.Request(s.op, m.from.v)
+		body, err := s.call.body(m.at.v)
+		if schema == nil || other == nil || schema == other || err != nil || !has(m.at.v) {
+			continue
+		}
+		for _, f := range foreign(schema.Doc, other.Doc, dummies(body), nil) {
+			title := fmt.Sprintf("%s refuses the field %s, of %s, at %s", s.op.Key(), f.name, m.from.v, m.at.v)
+			g.add(m.at, UnknownField, f.name+"-"+m.what, title, "400 badRequest, "+f.message, nil, func(t *T) {
+				t.sharing = true
+				r := t.request(m.at)
+				r.body = f.apply(r.body)
+				t.refused400(m.at, r, f.message)
+			})
+		}
+	}
+}
+
 func words(k Kind) string { return strings.ReplaceAll(string(k), "-", " ") }
 
 func (t *T) refused400(s site, r request, message string) {
@@ -323,7 +369,7 @@ func (t *T) refused400(s site, r request, message string) {
 }
 
 // queries makes the checks of query parameters.
-func (g *generator) queries(s site) {
+func (g *generator) queries(s site, known map[string]bool) {
 	schema := g.contract.Query(s.op, s.v)
 	if schema == nil || s.op.Method != "GET" {
 		return
@@ -345,6 +391,11 @@ func (g *generator) queries(s site) {
 	})
 	bad := wrongQueries(schema)
 	for _, key := range slices.Sorted(maps.Keys(bad)) {
+		if asked := "query " + bad[key]; known[asked] {
+			continue
+		} else {
+			known[asked] = true
+		}
 		g.add(s, WrongQuery, key, fmt.Sprintf("%s refuses the query %s", s.op.Key(), bad[key]), "400 badRequest", s.needs(), func(t *T) {
 			t.sharing = true
 			r := t.request(s)

@@ -38,6 +38,43 @@ func (m mutation) apply(body any) any {
 	return out
 }
 
+// among tells whether the set has the mutation, and puts it there.
+func (m mutation) among(set map[string]bool) bool {
+	key := fmt.Sprint(m.kind, " ", m.name, " ", m.value)
+	had := set[key]
+	set[key] = true
+	return had
+}
+
+// foreign are the fields of another version's schema that a body may not have by its own.
+func foreign(own, other map[string]any, body any, path []any) []mutation {
+	var out []mutation
+	switch b := body.(type) {
+	case map[string]any:
+		props, _ := own["properties"].(map[string]any)
+		others, _ := other["properties"].(map[string]any)
+		for _, key := range slices.Sorted(maps.Keys(others)) {
+			at := append(slices.Clone(path), key)
+			mine, has := props[key].(map[string]any)
+			theirs, _ := others[key].(map[string]any)
+			switch inner, sent := b[key]; {
+			case !has && own["additionalProperties"] == false:
+				out = append(out, mutation{kind: UnknownField, name: where(at), path: path, key: key, value: "x",
+					message: fmt.Sprintf("Additional properties are not allowed ('%s' was unexpected)", key)})
+			case has && sent:
+				out = append(out, foreign(mine, theirs, inner, at)...)
+			}
+		}
+	case []any:
+		mine, _ := own["items"].(map[string]any)
+		theirs, _ := other["items"].(map[string]any)
+		if len(b) > 0 && mine != nil {
+			out = foreign(mine, theirs, b[0], append(slices.Clone(path), 0))
+		}
+	}
+	return out
+}
+
 func clone(v any) any {
 	switch v := v.(type) {
 	case map[string]any:
@@ -94,8 +131,12 @@ func walk(schema map[string]any, body any, path []any, out *[]mutation) {
 
 func walkObject(schema, body map[string]any, path []any, out *[]mutation) {
 	if extra, ok := schema["additionalProperties"].(bool); ok && !extra {
-		*out = append(*out, mutation{kind: UnknownField, name: where(append(slices.Clone(path), strangeKey)), path: path, key: strangeKey, value: "x",
-			message: fmt.Sprintf("Additional properties are not allowed ('%s' was unexpected)", strangeKey)})
+		m := mutation{kind: UnknownField, name: where(append(slices.Clone(path), strangeKey)), path: path, key: strangeKey, value: "x",
+			message: fmt.Sprintf("Additional properties are not allowed ('%s' was unexpected)", strangeKey)}
+		if n, limited := number(schema["maxProperties"]); limited && len(body) >= int(n) {
+			m.message = "" // it may as well be one too many
+		}
+		*out = append(*out, m)
 	}
 	required, _ := schema["required"].([]any)
 	for _, r := range required {
