@@ -22,6 +22,7 @@ type Options struct {
 
 // Report is what a run has found.
 type Report struct {
+	Program     string // the version of this program
 	Endpoint    string
 	CloudMax    string
 	Tested      Version // the highest microversion that was asked

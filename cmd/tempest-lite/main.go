@@ -1,12 +1,10 @@
+// Command tempest-lite tells how faithfully a cloud speaks the OpenStack Compute API.
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -16,72 +14,42 @@ import (
 // version is set by the linker.
 var version = "dev"
 
+// exitError ends the program with a status; there is nothing more to say.
+type exitError int
+
+func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	code := 0
-	err := rootCommand(&code).ExecuteContext(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tempest-lite:", err)
-		os.Exit(2)
+	err := rootCommand().Execute()
+	if err == nil {
+		return
 	}
-	os.Exit(code)
+	var code exitError
+	if errors.As(err, &code) {
+		os.Exit(int(code))
+	}
+	fmt.Fprintln(os.Stderr, "tempest-lite:", err)
+	os.Exit(tempestlite.ExitNotRun)
 }
 
-func rootCommand(code *int) *cobra.Command {
+func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "tempest-lite",
-		Short:         "Tells how faithfully a cloud speaks the OpenStack Compute API",
+		Use:   "tempest-lite",
+		Short: "Tells how faithfully a cloud speaks the OpenStack Compute API",
+		Long: `tempest-lite tells how faithfully a cloud speaks the OpenStack Compute API.
+
+It needs nothing but the cloud's HTTP services and an account, best an administrator's:
+with it, it makes projects and users of its own, and takes them away at its end.
+
+  tempest-lite run --cloud mine              check a cloud of clouds.yaml
+  tempest-lite run --only '^servers\.'       some operations only
+  tempest-lite list --area servers           what there is
+  tempest-lite explain servers.show/works    what one check sends and expects`,
 		Version:       version,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(runCommand(code))
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(runCommand(), listCommand(), explainCommand())
 	return root
-}
-
-func runCommand(code *int) *cobra.Command {
-	var cfg tempestlite.Config
-	var only, skip, versions string
-	var parallel int
-	cmd := &cobra.Command{
-		Use:  "run",
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			contract, err := tempestlite.LoadContract()
-			if err != nil {
-				return err
-			}
-			opts := tempestlite.Options{Parallel: parallel}
-			opts.Selector, err = tempestlite.NewSelector(only, skip)
-			if err != nil {
-				return err
-			}
-			opts.Versions, err = tempestlite.ParseSelection(versions)
-			if err != nil {
-				return err
-			}
-			report, err := tempestlite.Run(cmd.Context(), contract, cfg, opts)
-			if err != nil {
-				return err
-			}
-			report.WriteText(os.Stdout)
-			if report.Count(tempestlite.Failed)+report.Count(tempestlite.Refused) > 0 {
-				*code = 1
-			}
-			return nil
-		},
-	}
-	f := cmd.Flags()
-	f.StringVar(&cfg.Cloud, "cloud", "", "cloud of clouds.yaml")
-	f.StringVar(&cfg.ComputeURL, "compute-url", "", "")
-	f.StringVar(&cfg.Policy, "policy", "auto", "")
-	f.BoolVar(&cfg.Disturb, "disturb", false, "")
-	f.BoolVar(&cfg.Keep, "keep", false, "")
-	f.DurationVar(&cfg.Timeout, "timeout", 2*time.Minute, "")
-	f.StringVar(&only, "only", "", "")
-	f.StringVar(&skip, "skip", "", "")
-	f.StringVar(&versions, "microversions", "edges", "")
-	f.IntVar(&parallel, "parallel", 4, "")
-	return cmd
 }
