@@ -24,8 +24,8 @@ type Call struct {
 	Until    map[string]any    `yaml:"until"`        // merged into the body up to a version
 	As       Role              `yaml:"as"`           // who calls it; by default the least role that may, of those that the run has
 	Before   []Step            `yaml:"before"`       // calls that have to be made first
-	Then     string            `yaml:"then"`         // the status that the server of $active and the like comes to; "gone" if it goes
-	Undo     string            `yaml:"undo"`         // path to DELETE afterwards; {a.b} is taken from the answer
+	Then     string            `yaml:"then"`         // the status that the server of $active and the like comes to, or several of which it may be any; "gone" if it goes
+	Undo     string            `yaml:"undo"`         // path to DELETE afterwards; {a.b} is taken from the answer; "image" is the image that was made of a server
 	Answer   any               `yaml:"answer"`       // what must be in the answer: values that are known
 	AnswerBy map[string]any    `yaml:"answer_since"` // as Answer, from a version on
 	Conflict []Conflict        `yaml:"conflict"`     // calls that are 409
@@ -33,6 +33,7 @@ type Call struct {
 	Needs    []Need            `yaml:"needs"`
 	NeedsTo  []Need            `yaml:"works_needs"` // what only the happy path needs
 	Cannot   string            `yaml:"unsupported"` // why the cloud may truly answer 501: its driver or configuration
+	Lacks    []string          `yaml:"lacks"`       // parts of the texts with which a cloud truly says that its driver or configuration has it not
 	Alone    bool              `yaml:"alone"`
 	Skip     map[Kind]string   `yaml:"skip"`  // kinds that make no sense here, each with the reason
 	Only     []Kind            `yaml:"only"`  // no kinds but these

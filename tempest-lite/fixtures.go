@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -320,19 +322,21 @@ func (t *T) NewServer(as Role, v Version, extra map[string]any) *Response {
 	return t.WaitStatus(as, v, id, "ACTIVE")
 }
 
-// WaitStatus waits until a server has the status and no task, and hands back its answer at v.
-func (t *T) WaitStatus(as Role, v Version, id, status string) *Response {
+// WaitStatus waits until a server has one of the statuses and no task, and hands back its
+// answer at v.
+func (t *T) WaitStatus(as Role, v Version, id string, statuses ...string) *Response {
 	var resp *Response
+	status := strings.Join(statuses, " or ")
 	t.Eventually("server "+id+" becomes "+status, func() bool {
 		resp = t.Do(as, v, "GET", "/servers/"+id, nil)
 		if resp.Status != 200 {
 			t.Fatalf("GET /servers/%s answers %d while it should become %s: %s", id, resp.Status, status, resp.Message())
 		}
 		now := resp.Str("server", "status")
-		if now == "ERROR" && status != "ERROR" {
+		if now == "ERROR" && !slices.Contains(statuses, now) {
 			t.Fatalf("server %s goes to ERROR where %s is due: %v", id, status, resp.Get("server", "fault", "message"))
 		}
-		return now == status && resp.Get("server", "OS-EXT-STS:task_state") == nil
+		return slices.Contains(statuses, now) && resp.Get("server", "OS-EXT-STS:task_state") == nil
 	})
 	return resp
 }

@@ -61,6 +61,10 @@ func (t *T) Server(status string) string {
 			as = t.Cloud.maker()
 		}
 		t.Must(as, First, "POST", "/servers/"+id+"/action", action, code)
+		if step.status == "SHELVED_OFFLOADED" {
+			t.offload(id)
+			continue
+		}
 		t.WaitStatus(Member, First, id, step.status)
 	}
 	return id

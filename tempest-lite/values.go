@@ -39,6 +39,15 @@ var valueMakers = map[string]func(*T) any{
 	"shelved":      func(t *T) any { return t.Server("SHELVED_OFFLOADED") },
 	"failed":       func(t *T) any { return t.Server("ERROR") },
 	"fresh_server": func(t *T) any { return t.NewServer(Member, First, nil).Str("server", "id") },
+	"listed":       (*T).listedName,
+
+	"lockable":     (*T).lockable,
+	"kept_shelved": (*T).keptShelved,
+	"soft_deleted": (*T).softDeleted,
+
+	"security_group_name": (*T).securityGroupName,
+	"floating_address":    (*T).floatingAddress,
+	"fixed_address":       (*T).fixedAddress,
 
 	"keypair":      (*T).freshKeypair,
 	"fresh_flavor": (*T).freshFlavor,
@@ -49,6 +58,8 @@ var valueMakers = map[string]func(*T) any{
 	"service":      (*T).someService,
 
 	"staffed_aggregate":  (*T).staffedAggregate,
+	"proxied_volume":     (*T).proxiedVolume,
+	"proxied_snapshot":   (*T).proxiedSnapshot,
 	"hypervisor_name":    (*T).someHypervisorName,
 	"host_to_disturb":    (*T).hostToDisturb,
 	"service_to_disturb": (*T).serviceToDisturb,
@@ -79,8 +90,8 @@ func (t *T) Value(name string) any {
 // Values that a check changes. Where it only asks for what has to be refused, all checks
 // share one, which no one changes.
 var (
-	pooled = []string{"active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server"}
-	fresh  = []string{"keypair", "fresh_flavor", "aggregate", "group", "port"}
+	pooled = []string{"active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server", "lockable", "kept_shelved", "soft_deleted"}
+	fresh  = []string{"keypair", "fresh_flavor", "aggregate", "group", "port", "security_group_name", "floating_address"}
 )
 
 // fill puts values where a text begins with $. "$name-x" is a value with more behind it:
