@@ -7,6 +7,10 @@ import "slices"
 func behaviours(limit Version) []*Check {
 	all := slices.Concat(
 		requestChecks(),
+		groupChecks(),
+		aggregateChecks(),
+		serviceChecks(),
+		migrationChecks(),
 	)
 	return slices.DeleteFunc(all, func(c *Check) bool { return c.Version > limit })
 }
