@@ -40,7 +40,7 @@ type Call struct {
 	Codes    []int             `yaml:"codes"` // codes that tell success beside the operation's
 	Paging   *PagingSpec       `yaml:"paging"`
 	Bodies   map[string]any    `yaml:"bodies"`   // more bodies that are 400: name to body
-	Messages map[string]string `yaml:"messages"` // kind to a part of the fault's text
+	Messages map[string]string `yaml:"messages"` // kind of a wrong body to a part of the fault's text, where it is not the schema's; "" is any
 	Max      string            `yaml:"max"`      // the last version at which the happy path can be made here
 	Alias    bool              `yaml:"alias"`    // another name of an operation: only at its first and last version, and with right bodies
 	Locks    bool              `yaml:"locks"`    // refused with 409 on a locked server

@@ -304,6 +304,9 @@ func (g *generator) spoiled(s site, known map[string]bool) {
 		if m.among(known) {
 			continue
 		}
+		if text, own := s.call.Messages[string(m.kind)]; own {
+			m.message = text
+		}
 		g.add(s, m.kind, m.name, fmt.Sprintf("%s refuses a body with %s: %s", s.op.Key(), words(m.kind), m.name), "400 badRequest, "+m.message, nil, func(t *T) {
 			t.sharing = true
 			r := t.request(s)

@@ -411,7 +411,10 @@ func (t *T) floatingIP() any {
 // securityGroup makes a security group of the member's project.
 func (t *T) securityGroup() any {
 	if t.sharing {
-		return uuid.NewString()
+		return t.share("security group", func() (any, error) {
+			id, _ := t.SecurityGroup()
+			return id, nil
+		})
 	}
 	id, _ := t.SecurityGroup()
 	return id
