@@ -7,6 +7,7 @@ import "slices"
 func behaviours(limit Version) []*Check {
 	all := slices.Concat(
 		requestChecks(),
+		serverListChecks(),
 		groupChecks(),
 		aggregateChecks(),
 		serviceChecks(),
