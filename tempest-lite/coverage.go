@@ -301,7 +301,7 @@ func firstFault(x *Result) string {
 		return ""
 	}
 	first, _, _ := strings.Cut(x.Faults[0], "\ngoroutine ")
-	return cut(mask(first), faultLength)
+	return cut(mask(withoutBody(first)), faultLength)
 }
 
 // differences puts failures together by their kind, the happy path first.

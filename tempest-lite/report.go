@@ -188,13 +188,22 @@ func (x *Result) sameness() string {
 	if c.Op == nil {
 		return c.ID
 	}
-	text := mask(strings.Join(x.Faults, "\n") + "\n" + x.Reason)
+	text := ""
+	for _, f := range x.Faults {
+		text += mask(withoutBody(f)) + "\n"
+	}
 	text = strings.ReplaceAll(text, c.Version.String(), "2.V")
 	if d := c.detail(); d != "" {
 		text = strings.ReplaceAll(text, d, "*")
 	}
 	return c.Op.Name + "\n" + string(c.Kind) + "\n" + text
 }
+
+// bodyAtEnd is the JSON that a fault ends with where the cloud's answer was no fault.
+var bodyAtEnd = regexp.MustCompile(`(?s):?\s*[{[]["{].*$`)
+
+// withoutBody leaves the cloud's answer out of a fault: the exchange shows it.
+func withoutBody(fault string) string { return bodyAtEnd.ReplaceAllString(fault, "") }
 
 // masks take out of a text what is another at each run.
 var masks = []struct {

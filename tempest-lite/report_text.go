@@ -61,6 +61,9 @@ func (t textReport) failures() {
 	for _, g := range t.Failures() {
 		fmt.Fprintf(t.w, "%s%-8s%s %s%s%s\n", t.red, "FAILED", t.off, t.bold, g.Title(), t.off)
 		for _, f := range g.Faults() {
+			if g.Last() != nil {
+				f = withoutBody(f)
+			}
 			fmt.Fprintf(t.w, "%s%s\n", margin, cut(f, 400))
 		}
 		if len(g.Details) > 0 {
