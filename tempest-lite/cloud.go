@@ -485,14 +485,11 @@ func lackOf(has bool, why string) string {
 // hosts are the compute services that are enabled and up.
 func (c *Cloud) hosts(ctx context.Context) ([]string, error) {
 	if why := c.lacks(Admin); why != "" {
-		return nil, errors.New(why)
+		return nil, lackError(why)
 	}
-	resp, err := c.send(ctx, request{as: Admin, version: First, method: "GET", path: "/os-services?binary=nova-compute"})
+	resp, err := c.call(ctx, Admin, First, "GET", "/os-services?binary=nova-compute", nil, http.StatusOK)
 	if err != nil {
 		return nil, err
-	}
-	if resp.Status != http.StatusOK {
-		return nil, fmt.Errorf("listing the compute services: %d %s", resp.Status, resp.Message())
 	}
 	var out []string
 	list, _ := resp.Get("services").([]any)

@@ -41,7 +41,7 @@ func newFixtures(c *Cloud) *fixtures {
 	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[string][]string{}}}
 }
 
-// errRefused carries the cloud's 501 out of the making of a shared thing.
+// refusedError carries the cloud's 501 out of the making of a shared thing.
 type refusedError struct{ op, why string }
 
 func (e refusedError) Error() string { return "the cloud refuses " + e.op + ": " + e.why }
@@ -51,8 +51,9 @@ type lackError string
 
 func (e lackError) Error() string { return string(e) }
 
-// once makes a shared value the first time that it is asked for.
-func (f *fixtures) once(name string, make func() (any, error)) (any, error) {
+// once makes a shared value the first time that it is asked for. Where the making ends the
+// check instead, ended says why.
+func (f *fixtures) once(name string, make func() (any, error), ended func() error) (any, error) {
 	f.mu.Lock()
 	s := f.shared[name]
 	if s == nil {
@@ -61,9 +62,14 @@ func (f *fixtures) once(name string, make func() (any, error)) (any, error) {
 	}
 	f.mu.Unlock()
 	s.once.Do(func() {
-		// Whatever ends the making early, nobody after may take the empty value for real.
-		s.err = errors.New("the making of " + name + " was broken off")
+		whole := false
+		defer func() {
+			if !whole { // nobody after may take the empty value for real
+				s.err = ended()
+			}
+		}()
 		s.value, s.err = make()
+		whole = true
 	})
 	return s.value, s.err
 }
@@ -78,7 +84,7 @@ func (t *T) Name() string {
 
 // share is once for a check: what cannot be made ends it.
 func (t *T) share(name string, make func() (any, error)) any {
-	v, err := t.fix.once(name, make)
+	v, err := t.fix.once(name, make, t.ended)
 	var refused refusedError
 	var lack lackError
 	switch {
@@ -86,13 +92,43 @@ func (t *T) share(name string, make func() (any, error)) any {
 		t.Skipf("%s", lack)
 	case errors.As(err, &refused):
 		t.mu.Lock()
-		t.refusal = refused.op
+		t.refused, t.refusal = refused.why, refused.op
 		t.mu.Unlock()
-		t.refuse(refused.why)
+		runtime.Goexit()
 	case err != nil:
 		t.Fatalf("making the shared %s: %v", name, err)
 	}
 	return v
+}
+
+// ended is why the check has ended early, as an error for those that wait for what it made.
+func (t *T) ended() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.refused != "":
+		return refusedError{op: t.refusal, why: t.refused}
+	case t.skipped != "":
+		return lackError(t.skipped)
+	case len(t.faults) > 0:
+		return errors.New(t.faults[len(t.faults)-1])
+	}
+	return errors.New("it was broken off")
+}
+
+// why says why this check, which makes a thing for all, has ended before it was made.
+func (t *T) why(name string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	switch {
+	case t.refused != "":
+		return refusedError{op: t.refusal, why: t.refused}
+	case t.skipped != "":
+		return lackError(t.skipped)
+	case len(t.faults) > 0:
+		return errors.New(t.faults[len(t.faults)-1])
+	}
+	return errors.New("the making of " + name + " was broken off")
 }
 
 // call makes a request outside of any check, for fixtures, and wants the code.

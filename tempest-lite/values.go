@@ -76,16 +76,34 @@ func (t *T) Value(name string) any {
 	}
 	var v any
 	switch {
+	case t.sharing && standIns[t.Check.Kind] && t.Cloud.refuses(name):
+		v = dummies("$" + name)
 	case t.sharing && slices.Contains(pooled, name):
 		v = t.SharedServer(Member)
 	case t.sharing && slices.Contains(fresh, name):
-		v = t.share("a "+name+" for all", func() (any, error) { return maker(t), nil })
+		v = t.share(name+" for all", func() (any, error) { return maker(t), nil })
 	default:
 		v = maker(t)
 	}
 	t.values[name] = v
 	return v
 }
+
+// makers names the operation that makes a value, for those that a cloud may refuse.
+var makers = map[string]string{
+	"aggregate": "aggregates.create", "staffed_aggregate": "aggregates.create", "group": "server_groups.create",
+	"host": "services.list", "service": "services.list", "hypervisor": "hypervisors.list",
+}
+
+// standIns are the kinds of checks that are answered before anything is looked up: where
+// the cloud refuses to make or to name what their path needs, any name will do.
+var standIns = map[Kind]bool{
+	NoToken: true, BadToken: true, Forbidden: true, TooOld: true, TooNew: true, BadBody: true,
+	UnknownField: true, MissingField: true, WrongType: true, WrongValue: true,
+}
+
+// refuses tells whether the cloud does not do what makes a value: it was asked at the start.
+func (c *Cloud) refuses(value string) bool { return c.refused[makers[value]] }
 
 // Values that a check changes. Where it only asks for what has to be refused, all checks
 // share one, which no one changes.

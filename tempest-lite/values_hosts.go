@@ -41,18 +41,7 @@ func (t *T) staffedAggregate() any {
 }
 
 // someHost is a compute host that is up and enabled.
-func (t *T) someHost() any {
-	return t.share("host", func() (any, error) {
-		hosts, err := t.Cloud.hosts(context.WithoutCancel(t.Ctx))
-		if err != nil {
-			return nil, err
-		}
-		if len(hosts) == 0 {
-			return nil, lackError("the cloud has no compute host that is up")
-		}
-		return hosts[0], nil
-	})
-}
+func (t *T) someHost() any { return t.computeHosts()[0] }
 
 // idVersion is the version whose ids of services and hypervisors a check has to name:
 // numbers before 2.53, uuids from then on.
