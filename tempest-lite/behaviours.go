@@ -12,6 +12,8 @@ func behaviours(limit Version) []*Check {
 		aggregateChecks(),
 		serviceChecks(),
 		migrationChecks(),
+		metadataChecks(),
+		tagChecks(),
 	)
 	return slices.DeleteFunc(all, func(c *Check) bool { return c.Version > limit })
 }
