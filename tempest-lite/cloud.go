@@ -57,6 +57,7 @@ type Cloud struct {
 	legacy     bool    // old default policies are in force
 	accounts   map[Role]*account
 	missing    map[Role]string // why an account is not there
+	refused    map[string]bool // operations that make what many checks need, and are answered with 501
 	ledger     *Ledger
 }
 
@@ -78,6 +79,7 @@ func Connect(ctx context.Context, contract *Contract, cfg Config) (*Cloud, error
 		{"asking for the versions of the Compute API", c.discover},
 		{"making the accounts of the run", c.makeAccounts},
 		{"looking which policies are in force", c.probePolicy},
+		{"asking for what many checks need", c.probeRefusals},
 		{"raising the quotas of the run's projects", c.raiseQuotas},
 	}
 	for _, s := range steps {
@@ -393,6 +395,28 @@ func (c *Cloud) probePolicy(ctx context.Context) error {
 		return err
 	}
 	c.legacy = resp.Status == http.StatusOK
+	return nil
+}
+
+// probeRefusals asks for the operations that other checks build on, by their lists, which
+// change nothing.
+func (c *Cloud) probeRefusals(ctx context.Context) error {
+	c.refused = map[string]bool{}
+	if c.lacks(Admin) != "" {
+		return nil
+	}
+	for name, path := range map[string]string{
+		"aggregates.create":    "/os-aggregates",
+		"server_groups.create": "/os-server-groups",
+		"services.list":        "/os-services",
+		"hypervisors.list":     "/os-hypervisors",
+	} {
+		resp, err := c.send(ctx, request{as: Admin, version: First, method: "GET", path: path})
+		if err != nil {
+			return err
+		}
+		c.refused[name] = resp.Status == http.StatusNotImplemented
+	}
 	return nil
 }
 

@@ -47,6 +47,7 @@ var valueMakers = map[string]func(*T) any{
 
 	"security_group_name": (*T).securityGroupName,
 	"floating_address":    (*T).floatingAddress,
+	"attached_address":    (*T).attachedAddress,
 	"fixed_address":       (*T).fixedAddress,
 
 	"keypair":      (*T).freshKeypair,
@@ -109,7 +110,7 @@ func (c *Cloud) refuses(value string) bool { return c.refused[makers[value]] }
 // share one, which no one changes.
 var (
 	pooled = []string{"active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server", "lockable", "kept_shelved", "soft_deleted"}
-	fresh  = []string{"keypair", "fresh_flavor", "aggregate", "group", "port", "security_group_name", "floating_address"}
+	fresh  = []string{"keypair", "fresh_flavor", "aggregate", "group", "port", "security_group_name", "floating_address", "attached_address"}
 )
 
 // fill puts values where a text begins with $. "$name-x" is a value with more behind it:
