@@ -59,7 +59,7 @@ func (t *T) migrationOf(server string) any {
 	return list[0]
 }
 
-func (t *T) act(as Role, v Version, server, action string, body any, code int) {
+func (t *T) actOn(as Role, v Version, server, action string, body any, code int) {
 	t.Must(as, v, "POST", "/servers/"+server+"/action", map[string]any{action: body}, code)
 }
 
@@ -74,7 +74,7 @@ func resizeRecord(t *T, action, status string) {
 	if action == "confirmResize" {
 		code = http.StatusNoContent
 	}
-	t.act(Member, First, id, action, nil, code)
+	t.actOn(Member, First, id, action, nil, code)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 	t.Eventually("the migration of "+id+" becomes "+status, func() bool { return dig(t.migrationOf(id), "status") == status })
 	after := t.migrationOf(id)
@@ -119,9 +119,9 @@ func migrationFilters(t *T) {
 
 func migrationPages(t *T) {
 	id := t.Server("VERIFY_RESIZE")
-	t.act(Member, First, id, "revertResize", nil, http.StatusAccepted)
+	t.actOn(Member, First, id, "revertResize", nil, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "ACTIVE")
-	t.act(Member, First, id, "resize", map[string]any{"flavorRef": t.Flavor(1)}, http.StatusAccepted)
+	t.actOn(Member, First, id, "resize", map[string]any{"flavorRef": t.Flavor(1)}, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "VERIFY_RESIZE")
 
 	spec := &PagingSpec{Key: "migrations", ID: "uuid", Links: "migrations_links"}
@@ -170,7 +170,7 @@ func (t *T) elsewhere(host string) string {
 func coldMigration(t *T) {
 	id := t.Server("ACTIVE")
 	from := t.host(id)
-	t.act(Admin, First, id, "migrate", nil, http.StatusAccepted)
+	t.actOn(Admin, First, id, "migrate", nil, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "VERIFY_RESIZE")
 	to := t.host(id)
 	if to == from {
@@ -181,7 +181,7 @@ func coldMigration(t *T) {
 	t.Equal("the status", dig(record, "status"), "finished")
 	t.Equal("the source", dig(record, "source_compute"), from)
 	t.Equal("the destination", dig(record, "dest_compute"), to)
-	t.act(Member, First, id, "revertResize", nil, http.StatusAccepted)
+	t.actOn(Member, First, id, "revertResize", nil, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 	t.Equal("the host after the revert", t.host(id), from)
 	t.Equal("the status after the revert", dig(t.migrationOf(id), "status"), "reverted")
@@ -193,10 +193,10 @@ func coldMigrationToHost(t *T) {
 	to := t.elsewhere(from)
 	t.Want(t.Do(Admin, 56, "POST", "/servers/"+id+"/action", map[string]any{"migrate": map[string]any{"host": from}}), http.StatusBadRequest)
 	t.Want(t.Do(Admin, 56, "POST", "/servers/"+id+"/action", map[string]any{"migrate": map[string]any{"host": "tempest-lite-none"}}), http.StatusBadRequest)
-	t.act(Admin, 56, id, "migrate", map[string]any{"host": to}, http.StatusAccepted)
+	t.actOn(Admin, 56, id, "migrate", map[string]any{"host": to}, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "VERIFY_RESIZE")
 	t.Equal("the host", t.host(id), to)
-	t.act(Member, First, id, "confirmResize", nil, http.StatusNoContent)
+	t.actOn(Member, First, id, "confirmResize", nil, http.StatusNoContent)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 	t.Equal("the host once it is confirmed", t.host(id), to)
 	t.Eventually("the migration of "+id+" becomes confirmed", func() bool { return dig(t.migrationOf(id), "status") == "confirmed" })
@@ -205,7 +205,7 @@ func coldMigrationToHost(t *T) {
 func liveMigration(t *T) {
 	id := t.Server("ACTIVE")
 	from := t.host(id)
-	t.act(Admin, 25, id, "os-migrateLive", map[string]any{"host": nil, "block_migration": "auto"}, http.StatusAccepted)
+	t.actOn(Admin, 25, id, "os-migrateLive", map[string]any{"host": nil, "block_migration": "auto"}, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 	var record any
 	t.Eventually("the live migration of "+id+" ends", func() bool {
@@ -243,7 +243,7 @@ func evacuation(t *T) {
 	up := map[string]any{"forced_down": false}
 	t.restoreByID(from, service, up)
 	t.updateService(service, map[string]any{"forced_down": true})
-	t.act(Admin, 14, server, "evacuate", map[string]any{}, http.StatusOK)
+	t.actOn(Admin, 14, server, "evacuate", map[string]any{}, http.StatusOK)
 	t.Eventually("server "+server+" is evacuated", func() bool { return t.host(server) != from })
 	t.WaitStatus(Admin, First, server, "ACTIVE")
 	record := t.migrationOf(server)

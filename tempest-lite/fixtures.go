@@ -117,21 +117,6 @@ func (t *T) ended() error {
 	return errors.New("it was broken off")
 }
 
-// why says why this check, which makes a thing for all, has ended before it was made.
-func (t *T) why(name string) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.refused != "":
-		return refusedError{op: t.refusal, why: t.refused}
-	case t.skipped != "":
-		return lackError(t.skipped)
-	case len(t.faults) > 0:
-		return errors.New(t.faults[len(t.faults)-1])
-	}
-	return errors.New("the making of " + name + " was broken off")
-}
-
 // call makes a request outside of any check, for fixtures, and wants the code.
 func (c *Cloud) call(ctx context.Context, as Role, v Version, method, path string, body any, code int) (*Response, error) {
 	resp, err := c.send(ctx, request{as: as, version: v, method: method, path: path, body: body})
