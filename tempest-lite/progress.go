@@ -127,7 +127,7 @@ func (p *Progress) tell(r *Result) {
 		why = firstLine(r)
 	}
 	p.wipe()
-	line := fmt.Sprintf("%-8s %s", word, r.Check.ID)
+	line := r.Check.ID
 	if p.Verbose {
 		line += fmt.Sprintf(" (%.2f s)", r.Took.Seconds())
 	}
@@ -135,9 +135,9 @@ func (p *Progress) tell(r *Result) {
 		line += ": " + why
 	}
 	if p.Terminal {
-		line = cut(line, max(p.Width()*2-1, 80))
+		line = cut(line, max(p.Width()*2-10, 80)) // two lines at most
 	}
-	fmt.Fprintf(p.Out, "%s%s%s%s\n", colour, line[:len(word)], c.off, line[len(word):])
+	fmt.Fprintf(p.Out, "%s%-8s%s %s\n", colour, word, c.off, line)
 }
 
 func firstLine(r *Result) string {

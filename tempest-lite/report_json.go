@@ -29,6 +29,7 @@ type jsonRun struct {
 	Unmet       []string  `json:"unmet_expectations"`
 	Leftovers   []string  `json:"left_behind"`
 	Kept        []string  `json:"kept"`
+	Prefix      string    `json:"name_prefix"`
 }
 
 type jsonResult struct {
@@ -55,7 +56,7 @@ func (r *Report) WriteJSON(w io.Writer) error {
 		Run: jsonRun{
 			Program: r.Program, Endpoint: r.Endpoint, CloudMax: r.CloudMax, Tested: r.Tested.String(), Policies: r.Policies, Began: r.Began,
 			Seconds: r.Took.Seconds(), Interrupted: r.Interrupted, Exit: r.ExitStatus(),
-			Unmet: noNull(r.Unmet), Leftovers: noNull(r.Leftovers), Kept: noNull(r.Kept),
+			Prefix: r.Prefix, Unmet: noNull(r.Unmet), Leftovers: noNull(r.Leftovers), Kept: noNull(r.Kept),
 		},
 		Total: r.Tally(), Areas: r.Areas(), Coverage: r.Coverage(), Results: []jsonResult{},
 	}
