@@ -6,14 +6,15 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down wipe test check lint bench fault fuzz test-clients test-gophercloud test-tempest clean
+.PHONY: help build up down wipe test check lint bench fault fuzz test-clients test-gophercloud test-tempest compatibility clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
 
-build: ## bin/kilonova
+build: ## bin/kilonova and bin/tempest-lite
 	@mkdir -p bin
 	CGO_ENABLED=1 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kilonova ./cmd/kilonova
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/tempest-lite ./cmd/tempest-lite
 
 up: ## a whole cloud on this machine, with a guest that runs
 	@scripts/up.sh
@@ -51,6 +52,9 @@ test-gophercloud: build ## gophercloud's acceptance tests against the simulator
 
 test-tempest: build ## Tempest against the simulator
 	@scripts/tempest.sh
+
+compatibility: build ## docs/compatibility.md: what tempest-lite finds of kilonova
+	@scripts/compatibility.sh
 
 clean: ## remove what was built and downloaded (not the state of a cloud)
 	rm -rf bin .cache
