@@ -8,6 +8,7 @@ func behaviours(limit Version) []*Check {
 	all := slices.Concat(
 		requestChecks(),
 		serverListChecks(),
+		serverCreateChecks(),
 		groupChecks(),
 		aggregateChecks(),
 		serviceChecks(),
