@@ -266,7 +266,18 @@ func (c *Compute) route(w http.ResponseWriter, r *http.Request) {
 		req.projectPrefix = "/" + seg
 	}
 	seg, below, _ = strings.Cut(rest, "/")
-	if seg == "os-volumes_boot" && v <= lastVolumesBoot {
+	if seg == "versions" && (r.Method == http.MethodGet || r.Method == http.MethodHead) && below != "" && !strings.Contains(below, "/") {
+		err := c.serveVersion(w, req, below)
+		if err != nil {
+			Fail(w, r, ComputeFault, err)
+		}
+		return
+	}
+	if seg == "os-volumes_boot" && v > lastVolumesBoot {
+		Fail(w, r, ComputeFault, errNotThere)
+		return
+	}
+	if seg == "os-volumes_boot" {
 		// An undocumented alias of /servers.
 		seg, rest = "servers", strings.TrimSuffix("servers/"+below, "/")
 	}

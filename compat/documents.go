@@ -54,9 +54,9 @@ func (c *Compute) serveDocument(w http.ResponseWriter, r *http.Request, root str
 			versions[i].MediaTypes = nil
 		}
 		writeDocumentJSON(w, 200, map[string]any{"versions": versions})
-	case path == "/v2" || path == "/v2/" || path == "/v2/versions/v2.0" || path == "/v2.1/versions/v2.0":
+	case path == "/v2" || path == "/v2/":
 		writeDocumentJSON(w, 200, map[string]any{"version": described(versions[0])})
-	case path == "/v2.1" || path == "/v2.1/" || path == "/v2/versions/v2.1" || path == "/v2.1/versions/v2.1":
+	case path == "/v2.1" || path == "/v2.1/":
 		writeDocumentJSON(w, 200, map[string]any{"version": described(versions[1])})
 	case strings.HasPrefix(path, "/v2/"), strings.HasPrefix(path, "/v2.1/"):
 		return false
@@ -70,6 +70,21 @@ func (c *Compute) serveDocument(w http.ResponseWriter, r *http.Request, root str
 	}
 	return true
 }
+
+// serveVersion answers GET /versions/{id} below a version, which needs a token as all
+// operations do.
+func (c *Compute) serveVersion(w http.ResponseWriter, r *Request, id string) error {
+	for _, v := range computeVersions(r.root) {
+		if v.ID == id {
+			writeDocumentJSON(w, http.StatusOK, map[string]any{"version": described(v)})
+			return nil
+		}
+	}
+	return errNotThere
+}
+
+// errNotThere is Nova's answer for a thing of a route that exists.
+var errNotThere = NotFound("The resource could not be found.")
 
 func described(v versionDocument) versionDocument {
 	v.Links = append(v.Links, Link{Rel: "describedby", Type: "text/html", Href: "http://docs.openstack.org/"})

@@ -239,7 +239,7 @@ func TestOSSA_2014_038_PatternsTakeNoTime(t *testing.T) {
 				if a.code != 200 && a.code != 400 {
 					t.Errorf("%s=%.60q = %d %.300s", name, p, a.code, a.body)
 				}
-				if took > time.Second {
+				if took > 10*time.Second {
 					t.Errorf("%s=%.60q took %v", name, p, took)
 				}
 			}

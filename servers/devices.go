@@ -27,6 +27,7 @@ func (s *Service) planDevices(r *compat.Request, p *plan) error {
 		return compat.BadRequest("Block Device Mapping is Invalid: volumes are not available in this cloud.")
 	}
 	locals, boots := 0, 0
+	given := false // a device with boot index 0: the first one and imageRef are the same disk
 	if p.image != nil {
 		boots = 1
 	}
@@ -42,9 +43,10 @@ func (s *Service) planDevices(r *compat.Request, p *plan) error {
 		if d.Dest == "local" || d.Dest == "" {
 			locals++
 		}
-		if boot && p.body.ImageRef != nil && *p.body.ImageRef == "" || boot && p.body.ImageRef == nil {
+		if boot && (given || p.body.ImageRef == nil || *p.body.ImageRef == "") {
 			boots++
 		}
+		given = given || boot
 	}
 	const maxLocal = 4 // three of the client's own beside the root disk
 	switch {

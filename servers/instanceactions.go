@@ -103,12 +103,10 @@ func (s *Service) actionsIndex(w http.ResponseWriter, r *compat.Request) error {
 		args = append(args, q.args...)
 	}
 	var rows []actionRow
-	err := s.DB.SelectContext(r.Context(), &rows, fmt.Sprintf("%s ORDER BY id DESC LIMIT %d", stmt, limit+1), args...)
+	err := s.DB.SelectContext(r.Context(), &rows, fmt.Sprintf("%s ORDER BY id DESC LIMIT %d", stmt, limit), args...)
 	if err != nil {
 		return fmt.Errorf("list actions of server %s: %w", v.UUID, err)
 	}
-	more := len(rows) > limit
-	rows = rows[:min(len(rows), limit)]
 	b := []byte(`{"instanceActions":[`)
 	at := compat.At{Version: r.Version}
 	for i := range rows {
@@ -119,7 +117,7 @@ func (s *Service) actionsIndex(w http.ResponseWriter, r *compat.Request) error {
 		b = actionEncoder.Append(b, &doc, at)
 	}
 	b = append(b, ']')
-	if more && limit > 0 && pagesActions.Has(r.Version) {
+	if len(rows) == limit && limit > 0 && pagesActions.Has(r.Version) { // a full page; the next may be empty
 		b = append(b, `,"links":`...)
 		b = append(b, encode(r.NextLink("/servers/"+v.UUID+"/os-instance-actions", rows[len(rows)-1].RequestID))...)
 	}

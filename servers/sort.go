@@ -67,6 +67,9 @@ func sortOf(r *compat.Request) ([]sortKey, error) {
 			return nil, compat.BadRequest("Unknown sort direction, must be one of: asc, desc")
 		}
 	}
+	if len(dirs) > max(len(keys), 1) {
+		return nil, compat.BadRequest("Invalid input received: Sort direction size exceeds sort key size")
+	}
 	dir := func(i int) bool {
 		switch {
 		case i < len(dirs):

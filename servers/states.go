@@ -101,6 +101,7 @@ type transition struct {
 	AnyTask  bool
 	Unborn   bool // also for servers that never were active (launched_at unset)
 	Unlocked bool // the lock does not matter
+	LockMute bool // the conflict does not say that a lock is the reason: Nova names only the action
 	HasHost  bool
 	Task     TaskState // set while the work runs
 	Action   string    // the instance action that is recorded
@@ -187,7 +188,7 @@ var transitions = map[string]transition{
 		Event: "compute_revert_resize", Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true},
 	opCreateImage: {Name: "createImage", From: restStates, Unlocked: true, Task: SnapshotPending, Action: "createImage",
 		Event: "compute_snapshot_instance", Kind: work.Snapshot},
-	opPassword: {Name: "changePassword", From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
+	opPassword: {Name: "changePassword", LockMute: true, From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
 		Event: "compute_set_admin_password", Kind: work.SetPassword, Done: Active},
 	opMetaUpdate:   {Name: "update metadata", From: updateStates, AnyTask: true},
 	opMetaDelete:   {Name: "delete metadata", From: updateStates, AnyTask: true},
@@ -200,7 +201,7 @@ var transitions = map[string]transition{
 	opResetState:   {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Action: "resetState"},
 	opLock:         {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Event: "api_lock"},
 	opUnlock:       {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Event: "api_unlock"},
-	opRestore:      {Name: "restore", From: []VMState{SoftDelete}, Action: "restore"},
+	opRestore:      {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
 	opInjectNet:    {Name: "injectNetworkInfo", AnyTask: true, Unborn: true, Action: "injectNetworkInfo"},
 	opUpdateServer: {Name: "update", AnyTask: true, Unborn: true, Unlocked: true},
 }
@@ -219,6 +220,9 @@ func byKind(k work.Kind) (transition, bool) {
 // with Nova's text otherwise, lock first, then vm_state, task_state and launched_at.
 func (t transition) Check(s *Server, c *compat.Caller) error {
 	if s.LockedBy != nil && !t.Unlocked && !c.IsAdmin() {
+		if t.LockMute {
+			return compat.Conflict("Instance %s is in an invalid state for '%s'", s.UUID, t.Name)
+		}
 		return compat.Conflict("Instance %s is locked", s.UUID)
 	}
 	if t.From != nil && !slices.Contains(t.From, s.VMState) {
