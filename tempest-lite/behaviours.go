@@ -15,6 +15,7 @@ func behaviours(limit Version) []*Check {
 		migrationChecks(),
 		metadataChecks(),
 		tagChecks(),
+		recordChecks(),
 	)
 	return slices.DeleteFunc(all, func(c *Check) bool { return c.Version > limit })
 }
