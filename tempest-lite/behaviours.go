@@ -9,6 +9,12 @@ func behaviours(limit Version) []*Check {
 		requestChecks(),
 		serverListChecks(),
 		serverCreateChecks(),
+		lifecycleChecks(),
+		lockChecks(),
+		imageChecks(),
+		deleteChecks(),
+		rebuildChecks(),
+		resizeChecks(),
 		groupChecks(),
 		aggregateChecks(),
 		serviceChecks(),
@@ -16,6 +22,8 @@ func behaviours(limit Version) []*Check {
 		metadataChecks(),
 		tagChecks(),
 		recordChecks(),
+		networkChecks(),
+		subresourceChecks(),
 	)
 	return slices.DeleteFunc(all, func(c *Check) bool { return c.Version > limit })
 }

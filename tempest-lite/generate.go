@@ -577,7 +577,11 @@ func (g *generator) states(s site) {
 			resp := t.do(r)
 			if t.Want(resp, http.StatusConflict) {
 				t.CheckFault(resp)
-				t.WantMessage(resp, fmt.Sprintf("Instance %s is locked", locked))
+				text, own := s.call.Messages[string(Locked)]
+				if !own {
+					text = fmt.Sprintf("Instance %s is locked", locked)
+				}
+				t.WantMessage(resp, text)
 			}
 		})
 	}

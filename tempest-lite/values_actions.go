@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"net/http"
 	"path"
+	"strings"
 
+	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/image/v2/images"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/floatingips"
+	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/layer3/routers"
 	secgroups "github.com/gophercloud/gophercloud/v2/openstack/networking/v2/extensions/security/groups"
 	"github.com/gophercloud/gophercloud/v2/openstack/networking/v2/networks"
 )
@@ -129,6 +132,7 @@ func (t *T) floatingAddress() any {
 		t.Skipf("%v", err)
 	}
 	outer := t.externalNetwork()
+	t.route(outer)
 	ip, err := floatingips.Create(t.Ctx, neutron, floatingips.CreateOpts{FloatingNetworkID: outer}).Extract()
 	if err != nil {
 		t.Skipf("the network service gives out no floating address: %v", err)
@@ -157,6 +161,56 @@ func (t *T) externalNetwork() string {
 		}
 		return all[0].ID, nil
 	}).(string)
+}
+
+// route leads from the member's network to an external one, without which a floating
+// address has no way in.
+func (t *T) route(outer string) {
+	network := t.Network(Member)
+	t.share("router", func() (any, error) {
+		neutron, err := t.Cloud.networkClient(Member)
+		if err != nil {
+			return nil, lackError(err.Error())
+		}
+		if t.Cloud.cfg.Network != "" {
+			return nil, nil // the user's network has a router, or has not: it is not ours to change
+		}
+		return t.Cloud.makeRouter(context.WithoutCancel(t.Ctx), neutron, network, outer)
+	})
+}
+
+func (c *Cloud) makeRouter(ctx context.Context, neutron *gophercloud.ServiceClient, network, outer string) (any, error) {
+	n, err := networks.Get(ctx, neutron, network).Extract()
+	if err != nil {
+		return nil, err
+	}
+	r, err := routers.Create(ctx, neutron, routers.CreateOpts{Name: c.Prefix + "-router", GatewayInfo: &routers.GatewayInfo{NetworkID: outer}}).Extract()
+	if err != nil {
+		return nil, lackError("the network service makes no router to the external network: " + err.Error())
+	}
+	c.ledger.add("router "+r.Name, func(ctx context.Context) error { return routers.Delete(ctx, neutron, r.ID).ExtractErr() })
+	for _, subnet := range n.Subnets {
+		_, err = routers.AddInterface(ctx, neutron, r.ID, routers.AddInterfaceOpts{SubnetID: subnet}).Extract()
+		if err != nil {
+			return nil, err
+		}
+		c.ledger.add("interface of router "+r.Name, func(ctx context.Context) error {
+			_, err := routers.RemoveInterface(ctx, neutron, r.ID, routers.RemoveInterfaceOpts{SubnetID: subnet}).Extract()
+			return err
+		})
+	}
+	return r.ID, nil
+}
+
+// attachedAddress is a floating address that the check's server has.
+func (t *T) attachedAddress() any {
+	ip := t.floatingAddress()
+	resp := t.Act(Member, First, fmt.Sprint(t.values["active"]), "addFloatingIp", map[string]any{"address": ip})
+	if resp.Status == http.StatusBadRequest && strings.Contains(resp.Message(), "not reachable from subnet") {
+		t.Skipf("%s", resp.Message())
+	}
+	t.Want(resp, 200)
+	return ip
 }
 
 type externalOnly struct{}
