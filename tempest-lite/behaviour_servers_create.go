@@ -269,6 +269,15 @@ func networkChoiceChecks() []*Check {
 			}
 			t.Equal("the number of networks", len(addresses), 1)
 		}, coversCreate, needs(NeedNetworks)),
+		behaviour("server create", "address-outside", "an address that is in no subnet of the network is refused, or the server fails", 0, func(t *T) {
+			network := map[string]any{"uuid": t.Network(Member), "fixed_ip": "203.0.113.9"}
+			resp := t.Do(Member, First, "POST", "/servers", t.ServerBody(Member, map[string]any{"networks": []any{network}}))
+			if t.Want(resp, 400, 202) && resp.Status == 202 {
+				id := resp.Str("server", "id")
+				t.disown(Member, id)
+				t.WaitStatus(Member, First, id, "ERROR")
+			}
+		}, coversCreate, needs(NeedNetworks)),
 		behaviour("server create", "port", "a server on a port has the port's address, and the port outlives it", 0, func(t *T) {
 			id := t.Port()
 			neutron, err := t.Cloud.networkClient(Member)
@@ -453,6 +462,16 @@ func (t *T) refusesServer(as Role, v Version, extra map[string]any, code int, me
 	}
 }
 
+// limit is one of the member's limits; a check is skipped where there is none, or one too
+// high to try.
+func (t *T) limit(name string, most int) int {
+	value, _ := number(t.Must(Member, First, "GET", "/limits", nil, 200).Get("limits", "absolute", name))
+	if value < 0 || int(value) > most {
+		t.Skipf("the cloud's limit %s is %d", name, int(value))
+	}
+	return int(value)
+}
+
 func createRefusalChecks() []*Check {
 	return []*Check{
 		behaviour("server create", "forced-host", "a host is named by the administrator only", 0, func(t *T) {
@@ -487,6 +506,21 @@ func createRefusalChecks() []*Check {
 			id := t.imageOf(images.CreateOpts{}, false)
 			t.refusesServer(Member, First, map[string]any{"imageRef": id}, 400, "Image "+id+" is not active.")
 		}, coversCreate, needs(NeedImages)),
+		behaviour("server create", "quota-metadata", "a server has no more metadata than the quota lets it", 0, func(t *T) {
+			limit := t.limit("maxServerMeta", 300)
+			metadata := map[string]any{}
+			for i := range limit + 1 {
+				metadata[fmt.Sprintf("key-%d", i)] = "value"
+			}
+			t.refusesServer(Member, First, map[string]any{"metadata": metadata}, 403, fmt.Sprintf("Maximum number of metadata items exceeds %d", limit))
+		}, coversCreate),
+		behaviour("server create", "quota-files", "a server is given no more files than the quota lets it", 0, func(t *T) {
+			var files []any
+			for i := range t.limit("maxPersonality", 100) + 1 {
+				files = append(files, map[string]any{"path": fmt.Sprintf("/etc/tempest-lite-%d", i), "contents": "dGVtcGVzdC1saXRl"})
+			}
+			t.refusesServer(Member, First, map[string]any{"personality": files}, 403, "Personality file limit exceeded")
+		}, coversCreate),
 		behaviour("server create", "hostname-several", "a host name of one's own is for one server", 90, func(t *T) {
 			t.refusesServer(Member, 90, map[string]any{"hostname": "tempest-lite", "max_count": 2}, 400, "")
 		}, coversCreate),
