@@ -113,6 +113,9 @@ const (
 	ruleTrusted    = "os_compute_api:servers:create:trusted_certs"
 )
 
+// takesDescription is where clients give descriptions; before, a server's is its name.
+var takesDescription = compat.Range{Min: 19, Max: compat.MaxVersion}
+
 // create answers POST /servers with 202: the servers exist, in BUILD, or in ERROR where no
 // host has room.
 func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
@@ -120,6 +123,9 @@ func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
 	err := r.Decode(&body)
 	if err != nil {
 		return err
+	}
+	if b := &body.Server; !takesDescription.Has(r.Version) {
+		b.Description = &b.Name
 	}
 	p, err := s.plan(r, &body)
 	if err != nil {
@@ -550,7 +556,9 @@ func (s *Service) place(ctx context.Context, tx *schema.Tx, v *Server, spec *sch
 	v.Host, v.Node, v.Zone, v.Claimed = nil, nil, nil, false
 	v.VMState, v.TaskState = ErrorVM, nil
 	message := noValidHost
-	v.FaultCode, v.FaultMessage, v.FaultAt = http.StatusInternalServerError, &message, s.Clock.Now()
+	details := fmt.Sprintf("None of the %d compute hosts on record has room for %d vcpus, %d MiB of memory and %d GiB of disk, and passes the filters.",
+		len(all), v.VCPUs, v.MemoryMB, v.RootGB+v.EphemeralGB)
+	v.FaultCode, v.FaultMessage, v.FaultDetails, v.FaultAt = http.StatusInternalServerError, &message, &details, s.Clock.Now()
 	return nil
 }
 

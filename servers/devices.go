@@ -82,6 +82,9 @@ func (s *Service) planDevice(r *compat.Request, p *plan, d *blockDevice) (bool, 
 		}
 		return true, nil
 	case d.Source == "blank" && d.Dest == "local":
+		if boot { // beside the image's own disk, or with nothing on it
+			return false, compat.BadRequest("Block Device Mapping is Invalid: Boot sequence for the instance and image/block device mapping combination is not valid.")
+		}
 		size := 0
 		if d.Size != nil {
 			size = int(*d.Size)

@@ -280,17 +280,21 @@ func (s *Service) resize(w http.ResponseWriter, r *compat.Request) error {
 func (s *Service) prepareResize(r *compat.Request, tx *schema.Tx, v *Server, to work.Flavor, set change) (*work.Args, error) {
 	from := v.Flavor()
 	more := larger(needOf(from), needOf(to)).Minus(needOf(from))
+	extra := quotas.Delta{Cores: max(to.VCPUs-from.VCPUs, 0), RAM: max(to.MemoryMB-from.MemoryMB, 0)}
+	err := s.Quotas.Take(r.Context(), tx, v.ProjectID, v.UserID, extra)
+	if err != nil {
+		return nil, err
+	}
 	ok, err := s.Hosts.Grow(r.Context(), tx, v.HostName(), more)
 	if err != nil {
 		return nil, err
 	}
 	if !ok {
-		return nil, compat.BadRequest(noValidHost)
-	}
-	err = s.Quotas.Take(r.Context(), tx, v.ProjectID, v.UserID, quotas.Delta{
-		Cores: max(to.VCPUs-from.VCPUs, 0), RAM: max(to.MemoryMB-from.MemoryMB, 0)})
-	if err != nil {
-		return nil, err
+		err = s.Quotas.Give(r.Context(), tx, v.ProjectID, v.UserID, extra)
+		if err != nil {
+			return nil, err
+		}
+		return nil, errNoRoom
 	}
 	set["old_state"] = encode(oldState{VMState: v.VMState, Old: &from, New: &to})
 	old, err := s.guest(r.Context(), tx, v)

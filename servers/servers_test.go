@@ -152,6 +152,30 @@ func (c *cloud) tried(id string) int {
 	return n
 }
 
+// A resize for which no host has room is accepted; the action tells that it came to nothing.
+func TestResizeWithoutRoom(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		id := c.boot("tight")
+		_, err := c.db.Exec("UPDATE hosts SET memory_mb = 100")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.hosts.Forget()
+		c.act(202, id, `{"resize":{"flavorRef":"2"}}`)
+		c.settle()
+		a := c.is(id, "ACTIVE")
+		if got := a.text("server", "flavor", "original_name"); got == "2" || a.get("server", "OS-EXT-STS:task_state") != nil {
+			t.Errorf("after the resize: flavor %q, task %v", got, a.get("server", "OS-EXT-STS:task_state"))
+		}
+		c.audit() // quota and room are as before
+		actions, _ := c.as(ours+" member", "2.62", "GET", "/servers/"+id+"/os-instance-actions", "").get("instanceActions").([]any)
+		last, _ := actions[0].(map[string]any)
+		if last["action"] != "resize" || last["message"] != "Error" {
+			t.Errorf("the newest action is %v", last)
+		}
+	})
+}
+
 func TestNoValidHost(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		_, err := c.db.Exec("UPDATE hosts SET memory_mb = 100")

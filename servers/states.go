@@ -105,12 +105,18 @@ type transition struct {
 	HasHost  bool
 	Task     TaskState // set while the work runs
 	Action   string    // the instance action that is recorded
-	Event    string    // and its event
+	Events   []string  // and its events, in their order
 	Kind     work.Kind // what the host does
 	Done     VMState   // afterwards; "" keeps the one before
 	Failed   VMState   // after a failure; "" keeps the one before
 	Launches bool      // sets launched_at when done
 }
+
+// Events of a resize before a host has a part in it.
+const (
+	conductorMigrate = "conductor_migrate_server"
+	coldMigrate      = "cold_migrate"
+)
 
 var (
 	restStates   = []VMState{Active, Stopped, PausedVM, SuspendVM}
@@ -156,40 +162,40 @@ const (
 // transitions is the state table. Everything that says which state allows what, and what
 // follows, stands here.
 var transitions = map[string]transition{
-	opCreate: {Name: "create", Task: Scheduling, Action: "create", Event: "compute__do_build_and_run_instance",
+	opCreate: {Name: "create", Task: Scheduling, Action: "create", Events: []string{"compute__do_build_and_run_instance"},
 		Kind: work.Spawn, Done: Active, Failed: ErrorVM, Launches: true},
 	opDelete: {Name: "delete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
-		Event: "compute_terminate_instance", Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
+		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
 	opForceDelete: {Name: "forceDelete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
-		Event: "compute_terminate_instance", Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
+		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
 	opStart: {Name: "start", From: []VMState{Stopped}, HasHost: true, Task: PoweringOn, Action: "start",
-		Event: "compute_start_instance", Kind: work.Start, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_start_instance"}, Kind: work.Start, Done: Active, Failed: ErrorVM},
 	opStop: {Name: "stop", From: []VMState{Active, ErrorVM}, HasHost: true, Task: PoweringOff, Action: "stop",
-		Event: "compute_stop_instance", Kind: work.Stop, Done: Stopped, Failed: ErrorVM},
+		Events: []string{"compute_stop_instance"}, Kind: work.Stop, Done: Stopped, Failed: ErrorVM},
 	opRebootSoft: {Name: "reboot", From: []VMState{Active}, Task: Rebooting, Action: "reboot",
-		Event: "compute_reboot_instance", Kind: work.SoftReboot, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_reboot_instance"}, Kind: work.SoftReboot, Done: Active, Failed: ErrorVM},
 	opRebootHard: {Name: "reboot", From: []VMState{Active, Stopped, PausedVM, SuspendVM, ErrorVM}, Tasks: anyButTasks,
-		Task: RebootingHard, Action: "reboot", Event: "compute_reboot_instance", Kind: work.HardReboot, Done: Active, Failed: ErrorVM},
+		Task: RebootingHard, Action: "reboot", Events: []string{"compute_reboot_instance"}, Kind: work.HardReboot, Done: Active, Failed: ErrorVM},
 	opPause: {Name: "pause", From: []VMState{Active}, Task: Pausing, Action: "pause",
-		Event: "compute_pause_instance", Kind: work.Pause, Done: PausedVM, Failed: ErrorVM},
+		Events: []string{"compute_pause_instance"}, Kind: work.Pause, Done: PausedVM, Failed: ErrorVM},
 	opUnpause: {Name: "unpause", From: []VMState{PausedVM}, Task: Unpausing, Action: "unpause",
-		Event: "compute_unpause_instance", Kind: work.Unpause, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_unpause_instance"}, Kind: work.Unpause, Done: Active, Failed: ErrorVM},
 	opSuspend: {Name: "suspend", From: []VMState{Active}, Task: Suspending, Action: "suspend",
-		Event: "compute_suspend_instance", Kind: work.Suspend, Done: SuspendVM, Failed: ErrorVM},
+		Events: []string{"compute_suspend_instance"}, Kind: work.Suspend, Done: SuspendVM, Failed: ErrorVM},
 	opResume: {Name: "resume", From: []VMState{SuspendVM}, Task: Resuming, Action: "resume",
-		Event: "compute_resume_instance", Kind: work.Resume, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_resume_instance"}, Kind: work.Resume, Done: Active, Failed: ErrorVM},
 	opRebuild: {Name: "rebuild", From: []VMState{Active, Stopped, ErrorVM}, Task: Rebuilding, Action: "rebuild",
-		Event: "compute_rebuild_instance", Kind: work.Rebuild, Done: Active, Failed: ErrorVM, Launches: true},
+		Events: []string{"rebuild_server", "compute_rebuild_instance"}, Kind: work.Rebuild, Done: Active, Failed: ErrorVM, Launches: true},
 	opResize: {Name: "resize", From: []VMState{Active, Stopped}, HasHost: true, Task: ResizePrep, Action: "resize",
-		Event: "compute_prep_resize", Kind: work.ResizePrep, Done: Resized, Launches: true},
+		Events: []string{conductorMigrate, coldMigrate, "compute_prep_resize", "compute_resize_instance", "compute_finish_resize"}, Kind: work.ResizePrep, Done: Resized, Launches: true},
 	opConfirm: {Name: "confirmResize", From: []VMState{Resized}, Action: "confirmResize",
-		Event: "compute_confirm_resize", Kind: work.ConfirmResize, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_confirm_resize"}, Kind: work.ConfirmResize, Done: Active, Failed: ErrorVM},
 	opRevert: {Name: "revertResize", From: []VMState{Resized}, Task: ResizeReverting, Action: "revertResize",
-		Event: "compute_revert_resize", Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true},
+		Events: []string{"compute_revert_resize", "compute_finish_revert_resize"}, Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true},
 	opCreateImage: {Name: "createImage", From: restStates, Unlocked: true, Task: SnapshotPending, Action: "createImage",
-		Event: "compute_snapshot_instance", Kind: work.Snapshot},
+		Events: []string{"compute_snapshot_instance"}, Kind: work.Snapshot},
 	opPassword: {Name: "changePassword", LockMute: true, From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
-		Event: "compute_set_admin_password", Kind: work.SetPassword, Done: Active},
+		Events: []string{"compute_set_admin_password"}, Kind: work.SetPassword, Done: Active},
 	opMetaUpdate:   {Name: "update metadata", From: updateStates, AnyTask: true},
 	opMetaDelete:   {Name: "delete metadata", From: updateStates, AnyTask: true},
 	opTagUpdate:    {Name: "update tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
@@ -199,8 +205,8 @@ var transitions = map[string]transition{
 	opConsole:      {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput},
 	opDiagnostics:  {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose},
 	opResetState:   {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Action: "resetState"},
-	opLock:         {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Event: "api_lock"},
-	opUnlock:       {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Event: "api_unlock"},
+	opLock:         {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Events: []string{"api_lock"}},
+	opUnlock:       {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Events: []string{"api_unlock"}},
 	opRestore:      {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
 	opInjectNet:    {Name: "injectNetworkInfo", AnyTask: true, Unborn: true, Action: "injectNetworkInfo"},
 	opUpdateServer: {Name: "update", AnyTask: true, Unborn: true, Unlocked: true},

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net/http"
+	"slices"
 	"strings"
 
 	"kilonova/compat"
@@ -107,7 +109,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?)`
 
 const insertEvent = `INSERT INTO instance_events (action_id, event, host, start_time) VALUES (?, ?, ?, ?)`
 
-// record writes the instance action of a request and its event, which the finisher ends.
+// record writes the instance action of a request and its events, which the finisher ends.
 func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compat.Caller, t transition) (int64, error) {
 	if t.Action == "" {
 		return 0, nil
@@ -118,11 +120,16 @@ func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compa
 		return 0, fmt.Errorf("record action %s: %w", t.Action, err)
 	}
 	id, err := res.LastInsertId()
-	if err != nil || t.Event == "" {
-		return id, wrap(err, "record action %s", t.Action)
+	if err != nil {
+		return id, fmt.Errorf("record action %s: %w", t.Action, err)
 	}
-	_, err = tx.ExecContext(ctx, insertEvent, id, t.Event, v.Host, now)
-	return id, wrap(err, "record event %s", t.Event)
+	for _, event := range t.Events {
+		_, err = tx.ExecContext(ctx, insertEvent, id, event, v.Host, now)
+		if err != nil {
+			return id, fmt.Errorf("record event %s: %w", event, err)
+		}
+	}
+	return id, nil
 }
 
 const insertWork = `
@@ -175,6 +182,24 @@ func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op str
 	}
 }
 
+// errNoRoom says that no host has room for what the request asks of a server.
+var errNoRoom = errors.New("no valid host")
+
+// noRoom leaves the server as it is and keeps on record that the request came to nothing:
+// it was accepted, and clients read the failure off the action.
+func (s *Service) noRoom(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition) error {
+	err := s.set(ctx, tx, v, true, faultOf(http.StatusInternalServerError, noValidHost, noValidHost, s.Clock.Now()))
+	if err != nil {
+		return err
+	}
+	t.Events = slices.DeleteFunc(slices.Clone(t.Events), func(e string) bool { return e != conductorMigrate && e != coldMigrate })
+	actionID, err := s.record(ctx, tx, v, c, t)
+	if err != nil {
+		return err
+	}
+	return s.endAction(ctx, tx, actionID, false, "NoValidHost", "")
+}
+
 func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition,
 	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) error {
 	set := change{}
@@ -185,6 +210,9 @@ func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, 
 	if prepare != nil {
 		var err error
 		args, err = prepare(tx, v, set)
+		if errors.Is(err, errNoRoom) {
+			return s.noRoom(ctx, tx, c, v, t)
+		}
 		if err != nil {
 			return err
 		}
@@ -194,8 +222,11 @@ func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, 
 		return err
 	}
 	actionID, err := s.record(ctx, tx, v, c, t)
-	if err != nil || t.Kind == "" {
+	if err != nil {
 		return err
+	}
+	if t.Kind == "" { // done with this transaction
+		return s.endAction(ctx, tx, actionID, true, "", "")
 	}
 	if args == nil {
 		g, err := s.guest(ctx, tx, v)
