@@ -446,7 +446,7 @@ func (c *Cloud) waitStatus(ctx context.Context, as Role, id, status string) erro
 		if now == status && resp.Get("server", "OS-EXT-STS:task_state") == nil {
 			return nil
 		}
-		if now == "ERROR" && status != "ERROR" {
+		if now == "ERROR" && status != "ERROR" && resp.Get("server", "OS-EXT-STS:task_state") == nil {
 			return fmt.Errorf("server %s goes to ERROR: %v", id, resp.Get("server", "fault", "message"))
 		}
 		if time.Now().After(deadline) {
