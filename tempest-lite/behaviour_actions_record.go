@@ -182,7 +182,7 @@ func recordsOutlive(t *T) {
 func recordKeys(t *T) {
 	server := t.SharedServer(Member)
 	base := []string{"action", "instance_uuid", "message", "project_id", "request_id", "start_time", "user_id"}
-	withUpdate := append(slices.Clone(base), "updated_at")
+	withUpdate := []string{"action", "instance_uuid", "message", "project_id", "request_id", "start_time", "updated_at", "user_id"}
 	for _, at := range []struct {
 		v    Version
 		want []string

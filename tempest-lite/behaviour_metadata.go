@@ -234,8 +234,13 @@ func (t *T) wantTags(id string, want ...string) {
 }
 
 func (t *T) setTags(id string, list ...string) []string {
-	got, err := tags.ReplaceAll(t.Ctx, t.Compute(Member, 26), id, tags.ReplaceAllOpts{Tags: list}).Extract()
-	t.OK(err)
+	// gophercloud sends no empty list.
+	resp := t.Must(Member, 26, "PUT", "/servers/"+id+"/tags", map[string]any{"tags": append([]string{}, list...)}, 200)
+	got := []string{}
+	answered, _ := resp.Get("tags").([]any)
+	for _, tag := range answered {
+		got = append(got, fmt.Sprint(tag))
+	}
 	slices.Sort(got)
 	return got
 }
@@ -297,7 +302,6 @@ func tagsFifty(t *T) {
 		t.CheckFault(resp)
 		t.WantMessage(resp, "exceeded the per-server limit 50")
 	}
-	t.Must(Member, 26, "PUT", "/servers/"+id+"/tags/tag-00", nil, 204)
 	t.wantTags(id, fifty...)
 }
 
@@ -306,14 +310,16 @@ func tagsCharacters(t *T) {
 	client := t.Compute(Member, 26)
 	longest := strings.Repeat("t", 60)
 	t.OK(tags.Add(t.Ctx, client, id, longest).ExtractErr())
-	t.OK(tags.Add(t.Ctx, client, id, "with%20space%20%D1%8F").ExtractErr())
-	t.wantTags(id, longest, "with space я")
+	t.OK(tags.Add(t.Ctx, client, id, "with%20space").ExtractErr())
+	t.wantTags(id, longest, "with space")
 	for _, bad := range []string{"a%2Cb", longest + "t"} {
 		resp := t.Do(Member, 26, "PUT", "/servers/"+id+"/tags/"+bad, nil)
 		if t.Want(resp, 400) {
 			t.CheckFault(resp)
 		}
 	}
+	t.Equal("the answer", t.setTags(id, "тег ✓", "UPPER"), []string{"UPPER", "тег ✓"})
+	t.wantTags(id, "UPPER", "тег ✓")
 }
 
 func tagsLocked(t *T) {

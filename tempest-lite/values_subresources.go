@@ -341,6 +341,10 @@ func (t *T) consoleToken() any {
 	if t.Check.Version < 31 {
 		t.Skipf("before 2.31 it answers for RDP consoles alone, and those are no more")
 	}
+	return t.tokenOfConsole()
+}
+
+func (t *T) tokenOfConsole() string {
 	url := t.vncURL()
 	found := tokenInURL.FindStringSubmatch(url)
 	if found == nil {
