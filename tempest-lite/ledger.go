@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -59,6 +60,9 @@ func (e *entry) clear(ctx context.Context) error {
 			e.gone.Store(true)
 			return nil
 		}
+		if gophercloud.ResponseCodeIs(err, http.StatusNotImplemented) {
+			break // it will not learn it
+		}
 		select {
 		case <-ctx.Done():
 			return err
@@ -68,7 +72,8 @@ func (e *entry) clear(ctx context.Context) error {
 	return fmt.Errorf("removing %s: %w", e.what, err)
 }
 
-// Close takes away what the run has made, last first, and says what it could not remove.
+// Close takes away what the run has made, and says what it could not remove: the servers
+// first and several at a time, for they take longest; then the rest, last first.
 func (c *Cloud) Close(ctx context.Context) []error {
 	if c.cfg.Keep {
 		return nil
@@ -76,12 +81,30 @@ func (c *Cloud) Close(ctx context.Context) []error {
 	c.ledger.mu.Lock()
 	entries := slices.Clone(c.ledger.entries)
 	c.ledger.mu.Unlock()
-	var errs []error
-	for i := len(entries) - 1; i >= 0; i-- {
-		err := entries[i].clear(ctx)
-		if err != nil {
-			errs = append(errs, err)
+	slices.Reverse(entries)
+	errs := make([]error, len(entries))
+	var servers sync.WaitGroup
+	slots := make(chan struct{}, 8)
+	for i, e := range entries {
+		if !e.isServer() {
+			continue
+		}
+		slots <- struct{}{}
+		servers.Go(func() {
+			errs[i] = e.clear(ctx)
+			<-slots
+		})
+	}
+	servers.Wait()
+	for i, e := range entries {
+		if !e.isServer() {
+			errs[i] = e.clear(ctx)
 		}
 	}
-	return errs
+	return slices.DeleteFunc(errs, func(err error) bool { return err == nil })
+}
+
+func (e *entry) isServer() bool {
+	id, ok := strings.CutPrefix(e.what, "/servers/")
+	return ok && !strings.Contains(id, "/") || strings.HasPrefix(e.what, "server ")
 }

@@ -65,7 +65,7 @@ func Run(ctx context.Context, contract *Contract, cfg Config, opts Options) (*Re
 		return nil, fmt.Errorf("%w: no check has such an id", errSetup)
 	}
 	report.Results = runAll(ctx, cloud, newFixtures(cloud), checks, opts)
-	report.Interrupted = ctx.Err() != nil
+	report.Interrupted = ctx.Err() != nil && len(report.Results) < len(checks)
 	if !report.Interrupted {
 		report.Unmet = opts.Expect.Unmet(report.Results)
 	}
