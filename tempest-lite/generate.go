@@ -678,6 +678,8 @@ func dummies(v any) any {
 			return 1
 		case "$name", "$host", "$keypair":
 			return "tempest-lite"
+		case "$fixed_address", "$floating_address", "$attached_address":
+			return "192.0.2.1"
 		}
 		if strings.HasPrefix(v, "$name") {
 			return "tempest-lite" + v[len("$name"):]

@@ -50,13 +50,18 @@ var valueMakers = map[string]func(*T) any{
 	"attached_address":    (*T).attachedAddress,
 	"fixed_address":       (*T).fixedAddress,
 
-	"keypair":      (*T).freshKeypair,
-	"fresh_flavor": (*T).freshFlavor,
-	"aggregate":    (*T).freshAggregate,
-	"group":        (*T).freshGroup,
-	"host":         (*T).someHost,
-	"hypervisor":   (*T).someHypervisor,
-	"service":      (*T).someService,
+	"keypair":             (*T).freshKeypair,
+	"fresh_flavor":        (*T).freshFlavor,
+	"fresh_public_flavor": (*T).freshPublicFlavor,
+	"flavor_with_access":  (*T).flavorWithAccess,
+	"flavor_with_spec":    (*T).flavorWithSpec,
+	"fresh_image":         (*T).freshImage,
+	"spare_project":       (*T).spareProject,
+	"aggregate":           (*T).freshAggregate,
+	"group":               (*T).freshGroup,
+	"host":                (*T).someHost,
+	"hypervisor":          (*T).someHypervisor,
+	"service":             (*T).someService,
 
 	"staffed_aggregate":  (*T).staffedAggregate,
 	"proxied_volume":     (*T).proxiedVolume,
@@ -110,7 +115,7 @@ func (c *Cloud) refuses(value string) bool { return c.refused[makers[value]] }
 // share one, which no one changes.
 var (
 	pooled = []string{"active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server", "lockable", "kept_shelved", "soft_deleted"}
-	fresh  = []string{"keypair", "fresh_flavor", "aggregate", "group", "port", "security_group_name", "floating_address", "attached_address"}
+	fresh  = []string{"keypair", "fresh_flavor", "flavor_with_access", "flavor_with_spec", "fresh_image", "aggregate", "group", "port", "security_group_name", "floating_address", "attached_address"}
 )
 
 // fill puts values where a text begins with $. "$name-x" is a value with more behind it:
@@ -169,13 +174,6 @@ func (t *T) freshKeypair() any {
 	t.Must(Member, First, "POST", "/os-keypairs", map[string]any{"keypair": map[string]any{"name": name}}, 200)
 	t.RemovePath(Member, "/os-keypairs/"+name)
 	return name
-}
-
-func (t *T) freshFlavor() any {
-	body := map[string]any{"flavor": map[string]any{"name": t.Name(), "vcpus": 1, "ram": 64, "disk": 1, "os-flavor-access:is_public": false}}
-	id := t.Must(Admin, First, "POST", "/flavors", body, 200).Str("flavor", "id")
-	t.RemovePath(Admin, "/flavors/"+id)
-	return id
 }
 
 func (t *T) freshAggregate() any {
