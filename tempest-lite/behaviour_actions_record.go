@@ -250,7 +250,9 @@ func recordOfFailure(t *T) {
 	if resp.Status == http.StatusForbidden {
 		t.Skipf("the quota forbids so big a flavor: %s", resp.Message())
 	}
-	t.Want(resp, 202)
+	if !t.Want(resp, 202) {
+		return
+	}
 	id := resp.Header.Get("X-Openstack-Request-Id")
 	t.Eventually("the record says Error", func() bool { return t.recordOf(Member, 84, server, id)["message"] == "Error" })
 	t.WaitStatus(Member, First, server, "ACTIVE")

@@ -196,6 +196,9 @@ func (t *T) detachAfter(server, port string) {
 	t.Remove("port "+port+" in server "+server, func(ctx context.Context) error {
 		path := "/servers/" + server + "/os-interface/" + port
 		err := t.Cloud.deleteAs(Member, path)(ctx)
+		if gophercloud.ResponseCodeIs(err, http.StatusNotImplemented) {
+			return nil // then it was not plugged in either
+		}
 		if err != nil {
 			return err
 		}
