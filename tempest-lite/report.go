@@ -199,8 +199,8 @@ func (x *Result) sameness() string {
 	return c.Op.Name + "\n" + string(c.Kind) + "\n" + text
 }
 
-// bodyAtEnd is the JSON that a fault ends with where the cloud's answer was no fault.
-var bodyAtEnd = regexp.MustCompile(`(?s):?\s*[{[]["{].*$`)
+// bodyAtEnd is the JSON that a fault ends with where the answer was none of a fault.
+var bodyAtEnd = regexp.MustCompile(`(?s): [{[]["{].*$`)
 
 // withoutBody leaves the cloud's answer out of a fault: the exchange shows it.
 func withoutBody(fault string) string { return bodyAtEnd.ReplaceAllString(fault, "") }
