@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
@@ -19,6 +20,9 @@ func imageChecks() []*Check {
 		behaviour("images", "snapshot", "the image of a server says what it was made of", 0, snapshotSays, snapshot...),
 		behaviour("images", "named-in-header", "up to 2.44 the header Location names the image, and the answer is empty", 0, imageInHeader, snapshot...),
 		behaviour("images", "named-in-body", "from 2.45 on the answer names the image, and there is no Location", 45, imageInBody, snapshot...),
+		behaviour("images", "active", "the image of a server is active when the server is at rest again", 0, func(t *T) {
+			t.active(t.snapshot(t.Server("ACTIVE"), "ACTIVE"))
+		}, snapshot...),
 		behaviour("images", "snapshot-boots", "servers are created and rebuilt from a snapshot", 0, snapshotBoots, needs(NeedImages), covers("servers.createImage", "servers.rebuild", "servers.create")),
 		snapshotIn("stopped", "SHUTOFF"), snapshotIn("paused", "PAUSED"), snapshotIn("suspended", "SUSPENDED"),
 		behaviour("images", "snapshot-of-locked", "a lock does not keep a server from being imaged", 0, snapshotOfLocked, snapshot...),
@@ -37,26 +41,28 @@ func (t *T) imageService() *gophercloud.ServiceClient {
 	return glance
 }
 
-// waitImage waits until an image is active, and hands it back.
-func (t *T) waitImage(id string) *images.Image {
-	glance := t.imageService()
-	var img *images.Image
-	t.Eventually("image "+id+" is active", func() bool {
-		var err error
-		img, err = images.Get(t.Ctx, glance, id).Extract()
-		t.OK(err)
-		return img.Status == images.ImageStatusActive
-	})
+// image is what the image service says of an image.
+func (t *T) image(id string) *images.Image {
+	img, err := images.Get(t.Ctx, t.imageService(), id).Extract()
+	t.OK(err)
 	return img
 }
 
-// snapshot makes an image of a server, and waits until both are at rest.
+// snapshot makes an image of a server, and waits until the server is at rest again.
 func (t *T) snapshot(id, status string) *images.Image {
 	resp := t.MustAct(Member, First, id, "createImage", map[string]any{"name": t.Name()}, 202)
 	image := t.RemoveImageOf(Member, resp)
-	img := t.waitImage(image)
 	t.WaitStatus(Member, First, id, status)
-	return img
+	return t.image(image)
+}
+
+// active skips the check where the driver makes no real images: the server is at rest, and
+// the image was never written.
+func (t *T) active(img *images.Image) {
+	if img.Status == images.ImageStatusQueued {
+		t.Skipf("the compute driver writes no images: that of a server stays queued")
+	}
+	t.Equal("the image's status", img.Status, images.ImageStatusActive)
 }
 
 func (t *T) imageSays(img *images.Image, want map[string]string) {
@@ -69,7 +75,7 @@ func snapshotSays(t *T) {
 	id := t.Server("ACTIVE")
 	name := t.Name()
 	resp := t.MustAct(Member, First, id, "createImage", map[string]any{"name": name, "metadata": map[string]any{"tempest_lite": "yes"}}, 202)
-	img := t.waitImage(t.RemoveImageOf(Member, resp))
+	img := t.image(t.RemoveImageOf(Member, resp))
 	t.Equal("the image's name", img.Name, name)
 	t.Equal("the image's owner", img.Owner, t.Cloud.ProjectID(Member))
 	t.Equal("the image's visibility", img.Visibility, "private")
@@ -89,7 +95,6 @@ func imageInHeader(t *T) {
 	if location := resp.Header.Get("Location"); !strings.HasSuffix(location, "/images/"+image) || !strings.HasPrefix(location, "http") {
 		t.Errorf("the header Location is %q, not the URL of an image", location)
 	}
-	t.waitImage(image)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 }
 
@@ -98,13 +103,13 @@ func imageInBody(t *T) {
 	resp := t.MustAct(Member, 45, id, "createImage", map[string]any{"name": t.Name()}, 202)
 	t.RemoveImageOf(Member, resp)
 	t.Equal("the header Location", resp.Header.Get("Location"), "")
-	t.waitImage(resp.Str("image_id"))
 	t.WaitStatus(Member, First, id, "ACTIVE")
 }
 
 func snapshotBoots(t *T) {
 	id := t.Server("ACTIVE")
 	img := t.snapshot(id, "ACTIVE")
+	t.active(img)
 	other := t.NewServer(Member, First, map[string]any{"imageRef": img.ID})
 	t.Equal("the image of the server created from it", other.Get("server", "image", "id"), img.ID)
 	t.OK(servers.Rebuild(t.Ctx, t.Compute(Member, First), other.Str("server", "id"), servers.RebuildOpts{ImageRef: t.Image()}).Err)
@@ -134,8 +139,9 @@ func snapshotOfLocked(t *T) {
 func (t *T) backup(id, kind string, rotation int) *images.Image {
 	resp := t.MustAct(Member, 45, id, "createBackup", map[string]any{"name": t.Name(), "backup_type": kind, "rotation": rotation}, 202)
 	image := t.RemoveImageOf(Member, resp)
-	img := t.waitImage(image)
 	t.WaitStatus(Member, First, id, "ACTIVE")
+	img := t.image(image)
+	t.Sleep(time.Until(img.CreatedAt.Add(1100 * time.Millisecond))) // the image service orders them by the second
 	return img
 }
 
@@ -148,7 +154,7 @@ func backupSays(t *T) {
 	if location := resp.Header.Get("Location"); !strings.HasSuffix(location, "/images/"+image) {
 		t.Errorf("the header Location is %q, not the URL of an image", location)
 	}
-	img := t.waitImage(image)
+	img := t.image(image)
 	t.imageSays(img, map[string]string{
 		"image_type": "backup", "backup_type": "weekly", "instance_uuid": id, "base_image_ref": t.Image(), "tempest_lite": "yes",
 	})

@@ -209,7 +209,7 @@ func (t *T) attachedAddress() any {
 	if resp.Status == http.StatusBadRequest && strings.Contains(resp.Message(), "not reachable from subnet") {
 		t.Skipf("%s", resp.Message())
 	}
-	t.Want(resp, 200)
+	t.Want(resp, 200, 202)
 	return ip
 }
 
