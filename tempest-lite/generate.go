@@ -55,12 +55,12 @@ func (g *generator) operation(op *Operation) {
 		}
 		if !call.Alias && (len(known) == 0 || g.contract.Query(op, v) != g.contract.Query(op, last)) {
 			g.queries(at, known)
+			g.paging(at)
 		}
 		known["seen"] = true
 		g.access(at)
 		g.missing(at)
 		g.states(at)
-		g.paging(at)
 		last = v
 	}
 	g.outside(op, call, versions[0], last)
