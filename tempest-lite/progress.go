@@ -25,6 +25,7 @@ type Progress struct {
 	tally   Tally
 	running []string // areas, those that began first in front
 	message string   // instead of the area
+	ending  bool     // the message stays
 	shown   bool     // a bar stands in the last line
 	told    time.Time
 	stop    chan struct{}
@@ -75,11 +76,11 @@ func (p *Progress) Say(format string, args ...any) {
 	fmt.Fprintf(p.Out, format+"\n", args...)
 }
 
-// Doing shows what is done instead of running checks.
-func (p *Progress) Doing(what string) {
+// Ending shows what is done instead of starting more checks.
+func (p *Progress) Ending(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.message = what
+	p.message, p.ending = what, true
 }
 
 // Starting notes that a check begins.
@@ -95,7 +96,9 @@ func (p *Progress) Done(done, total int, r *Result) {
 	defer p.mu.Unlock()
 	p.done, p.total = done, total
 	p.tally.add(r)
-	p.message = ""
+	if !p.ending {
+		p.message = ""
+	}
 	for i, a := range p.running {
 		if a == r.Check.Area {
 			p.running = append(p.running[:i], p.running[i+1:]...)

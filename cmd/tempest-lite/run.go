@@ -177,7 +177,7 @@ func untilInterrupted(progress *tempestlite.Progress, made *tempestlite.Ledger) 
 	go func() {
 		<-signals
 		progress.Say("interrupted: removing what was made (again: end at once)")
-		progress.Doing("removing what was made")
+		progress.Ending("removing what was made")
 		cancel()
 		<-signals
 		left := made.Left()
