@@ -18,6 +18,8 @@ func behaviours(limit Version) []*Check {
 		groupChecks(),
 		aggregateChecks(),
 		serviceChecks(),
+		flavorChecks(),
+		keypairChecks(),
 		migrationChecks(),
 		metadataChecks(),
 		tagChecks(),
