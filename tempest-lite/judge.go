@@ -119,8 +119,15 @@ func (t *T) within(what string, got, want any) {
 			t.within(fmt.Sprintf("%s.%d", what, i), g[i], w[i])
 		}
 	default:
-		if fmt.Sprint(got) != fmt.Sprint(want) {
+		if fmt.Sprint(got) != fmt.Sprint(want) && !sameNumber(got, want) {
 			t.Errorf("%s is %v, not %v", what, got, want)
 		}
 	}
+}
+
+// sameNumber tells whether two values are one number in two spellings, as 1 and 1.0.
+func sameNumber(a, b any) bool {
+	x, isNumber := number(a)
+	y, too := number(plain(b))
+	return isNumber && too && x == y
 }

@@ -23,7 +23,7 @@ func (t *T) freshPublicFlavor() any { return t.newFlavor(true) }
 
 func (t *T) flavorWithAccess() any {
 	id := t.newFlavor(false)
-	t.Must(Admin, First, "POST", "/flavors/"+id+"/action", map[string]any{"addTenantAccess": map[string]any{"tenant": t.Cloud.ProjectID(Other)}}, 200)
+	t.Must(Admin, First, "POST", "/flavors/"+id+"/action", map[string]any{"addTenantAccess": map[string]any{"tenant": t.Cloud.ProjectID(Member)}}, 200)
 	return id
 }
 
