@@ -219,7 +219,7 @@ func (r *Report) Facts() string {
 		text += " (the cloud has them up to " + r.CloudMax + ")"
 	}
 	text += "; policies: " + r.Policies
-	if !r.Interrupted && len(r.Leftovers)+len(r.Kept) == 0 {
+	if len(r.Leftovers)+len(r.Kept) == 0 {
 		text += "; nothing was left behind"
 	}
 	return text
