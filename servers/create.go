@@ -521,7 +521,7 @@ func (s *Service) launchOne(ctx context.Context, tx *schema.Tx, p *plan, v *Serv
 		return err
 	}
 	if v.Host == nil {
-		return s.endAction(ctx, tx, actionID, false, "NoValidHost", "")
+		return s.endAction(ctx, tx, actionID, false, "NoValidHost", noValidHost)
 	}
 	_, err = s.Networks.Allocate(ctx, tx, p.nets, networks.Device{
 		ServerID: v.UUID, ProjectID: v.ProjectID, Host: *v.Host, AZ: *v.Zone})

@@ -197,7 +197,7 @@ func (s *Service) noRoom(ctx context.Context, tx *schema.Tx, c *compat.Caller, v
 	if err != nil {
 		return err
 	}
-	return s.endAction(ctx, tx, actionID, false, "NoValidHost", "")
+	return s.endAction(ctx, tx, actionID, false, "NoValidHost", noValidHost)
 }
 
 func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition,
