@@ -26,6 +26,8 @@ func behaviours(limit Version) []*Check {
 		recordChecks(),
 		networkChecks(),
 		subresourceChecks(),
+		quotaChecks(),
+		usageChecks(),
 	)
 	return slices.DeleteFunc(all, func(c *Check) bool { return c.Version > limit })
 }

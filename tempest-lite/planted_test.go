@@ -144,7 +144,11 @@ func lies(c *Cloud) []lie {
 			}
 			return b
 		}},
-		{name: "no password at creation", only: `^servers\.create/works`, tell: inServer(func(s map[string]any) { delete(s, "adminPass") })},
+		{name: "another password than was asked for", only: `^behaviour/rebuild/password`, tell: inServer(func(s map[string]any) {
+			if _, has := s["adminPass"]; has {
+				s["adminPass"] = "swordfish"
+			}
+		})},
 		{name: "a body where none is due", only: `^servers\.stop/works`, tell: func(q *http.Request, r *http.Response, b any) any {
 			if at(q, "POST", oneServer+"/action") {
 				return map[string]any{"done": true}
