@@ -20,17 +20,17 @@ func flavorChecks() []*Check {
 			covers("flavors.addTenantAccess", "flavors.removeTenantAccess", "flavors.flavor_access.list")),
 		behaviour("flavors", "access-public", "from 2.7 on, access cannot be given to a public flavor", 7, flavorAccessPublic, admin,
 			covers("flavors.addTenantAccess", "flavors.flavor_access.list")),
-		behaviour("flavors", "is-public", "an administrator lists public flavors, private ones, or all", 0, flavorsByPublic, admin, covers("flavors.list")),
+		behaviour("flavors", "is-public", "an administrator lists public flavors, private ones, or all", 0, flavorsByPublic, admin, alone, covers("flavors.list")),
 		behaviour("flavors", "names", "name and id are those of one flavor, until it is deleted", 0, flavorNames, admin, covers("flavors.create", "flavors.delete")),
 		behaviour("flavors", "ids", "without an id a flavor gets a uuid", 0, flavorIDs, admin, covers("flavors.create")),
-		behaviour("flavors", "filters", "minRam and minDisk choose the flavors that are big enough", 0, flavorFilters, admin, covers("flavors.list")),
+		behaviour("flavors", "filters", "minRam and minDisk choose the flavors that are big enough", 0, flavorFilters, admin, alone, covers("flavors.list")),
 		behaviour("flavors", "bad-filters", "filters that are no numbers are refused", 0, func(t *T) {
 			for _, query := range []string{"minRam=much", "minDisk=much"} {
 				t.Want(t.Do(Member, First, "GET", "/flavors?"+query, nil), http.StatusBadRequest)
 			}
 			t.Want(t.Do(t.Cloud.maker(), First, "GET", "/flavors?is_public=perhaps", nil), http.StatusBadRequest)
 		}, admin, covers("flavors.list")),
-		behaviour("flavors", "sorted", "the list is sorted as asked, and pages end well among equal keys", 0, flavorsSorted, admin, covers("flavors.detail")),
+		behaviour("flavors", "sorted", "the list is sorted as asked, and pages end well among equal keys", 0, flavorsSorted, admin, alone, covers("flavors.detail")),
 		behaviour("flavors", "description", "a description is set, changed and taken away", 55, flavorDescription, admin, covers("flavors.create", "flavors.update", "flavors.show")),
 		behaviour("flavors", "extra-specs", "extra specs are added to, replaced one by one, and removed", 0, flavorExtraSpecs, admin,
 			covers("flavors.extra_specs.create", "flavors.extra_specs.update", "flavors.extra_specs.delete", "flavors.extra_specs.show", "flavors.extra_specs.list")),

@@ -35,12 +35,12 @@ func keypairChecks() []*Check {
 		}, covers("keypairs.create")),
 		behaviour("keypairs", "name-twice", "a user has one key pair of a name, until it is deleted", 2, keyNameTwice, covers("keypairs.create", "keypairs.delete")),
 		behaviour("keypairs", "names", "names have letters, digits, blanks, - and _ alone; from 2.92 on @ and . too", 2, keyNames, covers("keypairs.create")),
-		behaviour("keypairs", "own", "users do not see each other's key pairs", 2, ownKeys, admin, covers("keypairs.list", "keypairs.show", "keypairs.delete")),
+		behaviour("keypairs", "own", "users do not see each other's key pairs", 2, ownKeys, admin, alone, covers("keypairs.list", "keypairs.show", "keypairs.delete")),
 		behaviour("keypairs", "of-others", "an administrator makes, shows, lists and deletes the key pairs of others", 10, keysOfOthers, admin,
 			covers("keypairs.create", "keypairs.list", "keypairs.show", "keypairs.delete")),
 		behaviour("keypairs", "of-others-forbidden", "a member may not ask for the key pairs of others", 10, keysOfOthersForbidden, admin,
 			covers("keypairs.create", "keypairs.list", "keypairs.show", "keypairs.delete")),
-		behaviour("keypairs", "sorted", "from 2.35 on the list is sorted by name", 35, keysSorted, covers("keypairs.list")),
+		behaviour("keypairs", "sorted", "from 2.35 on the list is sorted by name", 35, keysSorted, alone, covers("keypairs.list")),
 	}
 }
 
