@@ -254,7 +254,9 @@ func addressViews(t *T) {
 		for _, a := range list.([]any) {
 			full, _ := a.(map[string]any)
 			t.Equal("the keys of an address of the server", keysOf(full), []string{"OS-EXT-IPS-MAC:mac_addr", "OS-EXT-IPS:type", "addr", "version"})
-			t.Equal("the type of the address", full["OS-EXT-IPS:type"], "fixed")
+			if kind := full["OS-EXT-IPS:type"]; kind != "fixed" && kind != "floating" { // other checks may lend it one
+				t.Errorf("the type of the address is %v", kind)
+			}
 		}
 		for _, a := range listed[label].([]any) {
 			short, _ := a.(map[string]any)

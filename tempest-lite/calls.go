@@ -3,6 +3,7 @@ package tempestlite
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -16,35 +17,36 @@ import (
 // one entry of contract/calls.yaml, whose head explains the words. A text that begins with
 // $ is a value that the run makes: values.go has them.
 type Call struct {
-	Op       string            `yaml:"op"`           // name of the operation
-	Path     []string          `yaml:"path"`         // what stands in the placeholders of the path, in their order
-	Query    string            `yaml:"query"`        // of the happy path
-	Body     any               `yaml:"body"`         // of the happy path, at the first version
-	Since    map[string]any    `yaml:"since"`        // merged into the body from a version on
-	Until    map[string]any    `yaml:"until"`        // merged into the body up to a version
-	As       Role              `yaml:"as"`           // who calls it; by default the least role that may, of those that the run has
-	Before   []Step            `yaml:"before"`       // calls that have to be made first
-	Then     string            `yaml:"then"`         // the status that the server of $active and the like comes to, or several of which it may be any; "gone" if it goes
-	Undo     string            `yaml:"undo"`         // path to DELETE afterwards; {a.b} is taken from the answer; "image" is the image that was made of a server
-	Answer   any               `yaml:"answer"`       // what must be in the answer: values that are known
-	AnswerBy map[string]any    `yaml:"answer_since"` // as Answer, from a version on
-	Conflict []Conflict        `yaml:"conflict"`     // calls that are 409
-	Unknown  *Unknown          `yaml:"unknown"`      // what an unknown id is answered with, where it is not 404
-	Needs    []Need            `yaml:"needs"`
-	NeedsTo  []Need            `yaml:"works_needs"` // what only the happy path needs
-	Cannot   string            `yaml:"unsupported"` // why the cloud may truly answer 501: its driver or configuration
-	Lacks    []string          `yaml:"lacks"`       // parts of the texts with which a cloud truly says that its driver or configuration has it not
-	Alone    bool              `yaml:"alone"`
-	Skip     map[Kind]string   `yaml:"skip"`  // kinds that make no sense here, each with the reason
-	Only     []Kind            `yaml:"only"`  // no kinds but these
-	Codes    []int             `yaml:"codes"` // codes that tell success beside the operation's
-	Paging   *PagingSpec       `yaml:"paging"`
-	Bodies   map[string]any    `yaml:"bodies"`   // more bodies that are 400: name to body
-	Messages map[string]string `yaml:"messages"` // kind of a wrong body to a part of the fault's text, where it is not the schema's; "" is any
-	Max      string            `yaml:"max"`      // the last version at which the happy path can be made here
-	Alias    bool              `yaml:"alias"`    // another name of an operation: only at its first and last version, and with right bodies
-	Locks    bool              `yaml:"locks"`    // refused with 409 on a locked server
-	Others   []int             `yaml:"others"`   // what another project's members are answered, where it is not 404
+	Op         string            `yaml:"op"`           // name of the operation
+	Path       []string          `yaml:"path"`         // what stands in the placeholders of the path, in their order
+	Query      string            `yaml:"query"`        // of the happy path
+	Body       any               `yaml:"body"`         // of the happy path, at the first version
+	Since      map[string]any    `yaml:"since"`        // merged into the body from a version on
+	Until      map[string]any    `yaml:"until"`        // merged into the body up to a version
+	As         Role              `yaml:"as"`           // who calls it; by default the least role that may, of those that the run has
+	Before     []Step            `yaml:"before"`       // calls that have to be made first
+	Then       string            `yaml:"then"`         // the status that the server of $active and the like comes to, or several of which it may be any; "gone" if it goes
+	Undo       string            `yaml:"undo"`         // path to DELETE afterwards; {a.b} is taken from the answer; "image" is the image that was made of a server
+	Answer     any               `yaml:"answer"`       // what must be in the answer: values that are known
+	AnswerBy   map[string]any    `yaml:"answer_since"` // as Answer, from a version on
+	Conflict   []Conflict        `yaml:"conflict"`     // calls that are 409
+	Unknown    *Unknown          `yaml:"unknown"`      // what an unknown id is answered with, where it is not 404
+	Needs      []Need            `yaml:"needs"`
+	NeedsTo    []Need            `yaml:"works_needs"` // what only the happy path needs
+	Cannot     string            `yaml:"unsupported"` // why the cloud may truly answer 501: its driver or configuration
+	Lacks      []string          `yaml:"lacks"`       // parts of the texts with which a cloud truly says that its driver or configuration has it not
+	Alone      bool              `yaml:"alone"`
+	Skip       map[Kind]string   `yaml:"skip"`  // kinds that make no sense here, each with the reason
+	Only       []Kind            `yaml:"only"`  // no kinds but these
+	Codes      []int             `yaml:"codes"` // codes that tell success beside the operation's
+	Paging     *PagingSpec       `yaml:"paging"`
+	Bodies     map[string]any    `yaml:"bodies"`      // more bodies that are 400: name to body
+	Messages   map[string]string `yaml:"messages"`    // kind of a wrong body to a part of the fault's text, where it is not the schema's; "" is any
+	Max        string            `yaml:"max"`         // the last version at which the happy path can be made here
+	Alias      bool              `yaml:"alias"`       // another name of an operation: only at its first and last version, and with right bodies
+	OpenBefore bool              `yaml:"open_before"` // the old default policy let members do it
+	Locks      bool              `yaml:"locks"`       // refused with 409 on a locked server
+	Others     []int             `yaml:"others"`      // what another project's members are answered, where it is not 404
 }
 
 // Step is a call that prepares another.
@@ -112,7 +114,7 @@ func addCalls(c *Contract, out map[string]*Call, data []byte) error {
 	dec.KnownFields(true)
 	var calls []*Call
 	err := dec.Decode(&calls)
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"embed"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -173,7 +174,7 @@ func (c *Contract) readOperations() error {
 			err = c.addOperation(row)
 		}
 	}
-	if err != io.EOF {
+	if !errors.Is(err, io.EOF) {
 		return fmt.Errorf("reading contract/operations.tsv: %w", err)
 	}
 	return nil

@@ -453,6 +453,6 @@ func (c *Cloud) waitStatus(ctx context.Context, as Role, id, status string) erro
 			return fmt.Errorf("server %s is %s, not %s, after %s", id, now, status, c.cfg.Timeout)
 		}
 		time.Sleep(pause)
-		pause = min(pause*3/2, 500*time.Millisecond)
+		pause = min(pause*2, time.Second)
 	}
 }

@@ -83,7 +83,7 @@ func (s site) id(kind Kind, detail string) string {
 // add appends a check of the kind unless the call says that it makes no sense.
 func (g *generator) add(s site, kind Kind, detail, title, expects string, needs []Need, run func(*T)) {
 	if s.call != nil {
-		if _, skip := s.call.Skip[kind]; skip {
+		if s.call.Skip[kind] != "" || s.call.Skip[kind+"/"+Kind(detail)] != "" {
 			return
 		}
 		if len(s.call.Only) > 0 && !slices.Contains(s.call.Only, kind) {
@@ -454,6 +454,9 @@ func (g *generator) access(s site) {
 	}
 	for _, f := range tooLow[s.op.Role] {
 		needs := append(slices.Clone(s.call.Needs), f.needs...)
+		if s.call.OpenBefore {
+			needs = append(needs, NeedNewPolicy)
+		}
 		g.add(s, Forbidden, string(f.as), fmt.Sprintf("%s is not for the role %s", s.op.Key(), f.as), "403 forbidden, naming the rule "+s.op.Policy[0], needs, func(t *T) {
 			t.sharing = true
 			if why := t.Cloud.lacks(f.as); why != "" {

@@ -202,7 +202,7 @@ func (t *T) Eventually(what string, done func() bool) {
 			t.Fatalf("%s: not within %s", what, t.Cloud.cfg.Timeout)
 		}
 		t.Sleep(pause)
-		pause = min(pause*3/2, 500*time.Millisecond)
+		pause = min(pause*2, time.Second)
 	}
 }
 
