@@ -153,6 +153,11 @@ func LoadContract() (*Contract, error) {
 	if err != nil {
 		return nil, err
 	}
+	for name, call := range c.Calls {
+		if op := c.byName[name]; call.Alias {
+			op.edges = op.edges[:1] // what changes is said of the operation that it is another name of
+		}
+	}
 	return c, nil
 }
 

@@ -1,7 +1,9 @@
 package tempestlite
 
 import (
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -79,6 +81,31 @@ func TestHappyBodiesFitTheirSchemas(t *testing.T) {
 			}
 			for _, fault := range schema.Validate(plain(dummies(body))) {
 				t.Errorf("%s at %s: the happy body's %s", op.Name, v, fault)
+			}
+		}
+	}
+}
+
+func TestEveryValueOfACallIsKnown(t *testing.T) {
+	makers := valueMakers()
+	entries, err := contractFiles.ReadDir("contract")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".yaml") {
+			continue
+		}
+		data, err := contractFiles.ReadFile("contract/" + e.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for n, line := range strings.Split(string(data), "\n") {
+			text, _, _ := strings.Cut(line, "#")
+			for _, m := range regexp.MustCompile(`\$([a-z0-9_]+)`).FindAllStringSubmatch(text, -1) {
+				if makers[m[1]] == nil {
+					t.Errorf("%s:%d names a value $%s that is not known", e.Name(), n+1, m[1])
+				}
 			}
 		}
 	}

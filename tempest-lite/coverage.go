@@ -240,7 +240,7 @@ func (b *coverageBuilder) judge(op *Operation, row *CoverageRow) {
 	}
 	switch {
 	case row.State == StateRefused:
-	case len(refused) > 0 && len(bad) == 0 && row.Passed == 0:
+	case len(refused) > 0 && len(bad) == 0 && !works && !b.coveredIn(row):
 		row.State, row.Reason = StateRefused, cut(mask(refused[0].Reason), faultLength)
 	case len(bad)+len(refused) > 0:
 		row.State, row.How = StateDiffers, differences(append(bad, refused...))

@@ -29,6 +29,7 @@ type fixtures struct {
 	mu      sync.Mutex
 	shared  map[string]*sharedValue
 	counter int
+	makers  map[string]func(*T) any
 	pool    pool
 }
 
@@ -39,7 +40,7 @@ type sharedValue struct {
 }
 
 func newFixtures(c *Cloud) *fixtures {
-	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[string][]string{}}}
+	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[string][]string{}}, makers: valueMakers()}
 }
 
 // refusedError carries the cloud's 501 out of the making of a shared thing.

@@ -38,9 +38,6 @@ func (g *generator) operation(op *Operation) {
 	if call == nil {
 		return // the coverage table says so
 	}
-	if call.Alias && len(versions) > 2 {
-		versions = []Version{versions[0], versions[len(versions)-1]}
-	}
 	last := Version(0) // the version before, which has no schemas
 	known := map[string]bool{}
 	for _, v := range versions {
@@ -499,15 +496,10 @@ func (g *generator) missing(s site) {
 		u := s.call.unknownAt(s.v, place == n-1)
 		g.add(s, UnknownID, detail, s.op.Key()+" with an id that nothing has", fmt.Sprintf("%d", u.Code), s.needs(), func(t *T) {
 			t.sharing = true
-			values := slices.Clone(s.call.Path)
-			values[place] = u.Value
-			r := t.request(s)
-			query := ""
-			if i := strings.Index(r.path, "?"); i >= 0 {
-				query = r.path[i:]
-			}
-			r.path = t.path(s.op, values) + query
-			resp := t.do(r)
+			own := *s.call
+			own.Path = slices.Clone(s.call.Path)
+			own.Path[place] = u.Value
+			resp := t.do(t.request(site{s.op, &own, s.v}))
 			if t.Want(resp, u.Code) && u.Code >= 400 {
 				t.CheckFault(resp)
 				t.CheckHeaders(resp)

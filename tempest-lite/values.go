@@ -13,62 +13,66 @@ import (
 
 // valueMakers are the values that contract/calls.yaml may name with a $. A value is made
 // once a check: two $active of one check are the same server.
-var valueMakers = map[string]func(*T) any{
-	"name":          func(t *T) any { return t.Name() },
-	"uuid":          func(*T) any { return uuid.NewString() },
-	"project":       func(t *T) any { return t.Cloud.ProjectID(Member) },
-	"other_project": func(t *T) any { return t.Cloud.ProjectID(Other) },
-	"user":          func(t *T) any { return t.Cloud.UserID(Member) },
-	"other_user":    func(t *T) any { return t.Cloud.UserID(Other) },
+func valueMakers() map[string]func(*T) any {
+	all := map[string]func(*T) any{
+		"name":          func(t *T) any { return t.Name() },
+		"uuid":          func(*T) any { return uuid.NewString() },
+		"project":       func(t *T) any { return t.Cloud.ProjectID(Member) },
+		"other_project": func(t *T) any { return t.Cloud.ProjectID(Other) },
+		"user":          func(t *T) any { return t.Cloud.UserID(Member) },
+		"other_user":    func(t *T) any { return t.Cloud.UserID(Other) },
 
-	"flavor":  func(t *T) any { return t.Flavor(0) },
-	"flavor2": func(t *T) any { return t.Flavor(1) },
-	"image":   func(t *T) any { return t.Image() },
-	"network": func(t *T) any { return t.Network(Member) },
-	"port":    func(t *T) any { return t.Port() },
+		"flavor":  func(t *T) any { return t.Flavor(0) },
+		"flavor2": func(t *T) any { return t.Flavor(1) },
+		"image":   func(t *T) any { return t.Image() },
+		"network": func(t *T) any { return t.Network(Member) },
+		"port":    func(t *T) any { return t.Port() },
 
-	"server":       func(t *T) any { return t.SharedServer(Member) },
-	"other_server": func(t *T) any { return t.SharedServer(Other) },
-	"locked":       func(t *T) any { return t.LockedServer() },
-	"active":       func(t *T) any { return t.Server("ACTIVE") },
-	"stopped":      func(t *T) any { return t.Server("SHUTOFF") },
-	"paused":       func(t *T) any { return t.Server("PAUSED") },
-	"suspended":    func(t *T) any { return t.Server("SUSPENDED") },
-	"rescued":      func(t *T) any { return t.Server("RESCUE") },
-	"resized":      func(t *T) any { return t.Server("VERIFY_RESIZE") },
-	"shelved":      func(t *T) any { return t.Server("SHELVED_OFFLOADED") },
-	"failed":       func(t *T) any { return t.Server("ERROR") },
-	"fresh_server": func(t *T) any { return t.NewServer(Member, First, nil).Str("server", "id") },
-	"listed":       (*T).listedName,
+		"server":       func(t *T) any { return t.SharedServer(Member) },
+		"other_server": func(t *T) any { return t.SharedServer(Other) },
+		"locked":       func(t *T) any { return t.LockedServer() },
+		"active":       func(t *T) any { return t.Server("ACTIVE") },
+		"stopped":      func(t *T) any { return t.Server("SHUTOFF") },
+		"paused":       func(t *T) any { return t.Server("PAUSED") },
+		"suspended":    func(t *T) any { return t.Server("SUSPENDED") },
+		"rescued":      func(t *T) any { return t.Server("RESCUE") },
+		"resized":      func(t *T) any { return t.Server("VERIFY_RESIZE") },
+		"shelved":      func(t *T) any { return t.Server("SHELVED_OFFLOADED") },
+		"failed":       func(t *T) any { return t.Server("ERROR") },
+		"fresh_server": func(t *T) any { return t.NewServer(Member, First, nil).Str("server", "id") },
+		"listed":       (*T).listedName,
 
-	"lockable":     (*T).lockable,
-	"kept_shelved": (*T).keptShelved,
-	"soft_deleted": (*T).softDeleted,
+		"lockable":     (*T).lockable,
+		"kept_shelved": (*T).keptShelved,
+		"soft_deleted": (*T).softDeleted,
 
-	"security_group_name": (*T).securityGroupName,
-	"floating_address":    (*T).floatingAddress,
-	"attached_address":    (*T).attachedAddress,
-	"fixed_address":       (*T).fixedAddress,
+		"security_group_name": (*T).securityGroupName,
+		"floating_address":    (*T).floatingAddress,
+		"attached_address":    (*T).attachedAddress,
+		"fixed_address":       (*T).fixedAddress,
 
-	"keypair":             (*T).freshKeypair,
-	"fresh_flavor":        (*T).freshFlavor,
-	"fresh_public_flavor": (*T).freshPublicFlavor,
-	"flavor_with_access":  (*T).flavorWithAccess,
-	"flavor_with_spec":    (*T).flavorWithSpec,
-	"fresh_image":         (*T).freshImage,
-	"spare_project":       (*T).spareProject,
-	"aggregate":           (*T).freshAggregate,
-	"group":               (*T).freshGroup,
-	"host":                (*T).someHost,
-	"hypervisor":          (*T).someHypervisor,
-	"service":             (*T).someService,
+		"keypair":             (*T).freshKeypair,
+		"fresh_flavor":        (*T).freshFlavor,
+		"fresh_public_flavor": (*T).freshPublicFlavor,
+		"flavor_with_access":  (*T).flavorWithAccess,
+		"flavor_with_spec":    (*T).flavorWithSpec,
+		"fresh_image":         (*T).freshImage,
+		"spare_project":       (*T).spareProject,
+		"aggregate":           (*T).freshAggregate,
+		"group":               (*T).freshGroup,
+		"host":                (*T).someHost,
+		"hypervisor":          (*T).someHypervisor,
+		"service":             (*T).someService,
 
-	"staffed_aggregate":  (*T).staffedAggregate,
-	"proxied_volume":     (*T).proxiedVolume,
-	"proxied_snapshot":   (*T).proxiedSnapshot,
-	"hypervisor_name":    (*T).someHypervisorName,
-	"host_to_disturb":    (*T).hostToDisturb,
-	"service_to_disturb": (*T).serviceToDisturb,
+		"staffed_aggregate":  (*T).staffedAggregate,
+		"proxied_volume":     (*T).proxiedVolume,
+		"proxied_snapshot":   (*T).proxiedSnapshot,
+		"hypervisor_name":    (*T).someHypervisorName,
+		"host_to_disturb":    (*T).hostToDisturb,
+		"service_to_disturb": (*T).serviceToDisturb,
+	}
+	maps.Copy(all, subresourceValues())
+	return all
 }
 
 // Value is what a $ word stands for in this check.
@@ -76,7 +80,7 @@ func (t *T) Value(name string) any {
 	if v, made := t.values[name]; made {
 		return v
 	}
-	maker := valueMakers[name]
+	maker := t.fix.makers[name]
 	if maker == nil {
 		t.Fatalf("contract/calls.yaml names a value $%s that is not known", name)
 	}

@@ -205,7 +205,7 @@ func (c *Cloud) makeRouter(ctx context.Context, neutron *gophercloud.ServiceClie
 // attachedAddress is a floating address that the check's server has.
 func (t *T) attachedAddress() any {
 	ip := t.floatingAddress()
-	resp := t.Act(Member, First, fmt.Sprint(t.values["active"]), "addFloatingIp", map[string]any{"address": ip})
+	resp := t.Act(Member, First, fmt.Sprint(t.Value("active")), "addFloatingIp", map[string]any{"address": ip})
 	if resp.Status == http.StatusBadRequest && strings.Contains(resp.Message(), "not reachable from subnet") {
 		t.Skipf("%s", resp.Message())
 	}
@@ -219,7 +219,7 @@ func (externalOnly) ToNetworkListQuery() (string, error) { return "?router:exter
 
 // fixedAddress is an address of the server that the check has made.
 func (t *T) fixedAddress() any {
-	id := fmt.Sprint(t.values["fresh_server"]) // the path names it, and is filled in first
+	id := fmt.Sprint(t.Value("fresh_server"))
 	addresses, _ := t.Must(Member, First, "GET", "/servers/"+id, nil, 200).Get("server", "addresses").(map[string]any)
 	for _, list := range addresses {
 		if addr, ok := dig(list, 0, "addr").(string); ok {

@@ -22,8 +22,8 @@ import (
 // Values of what hangs below servers. A check that only asks for what has to be refused
 // (t.sharing) gets words of the right shape, for which nothing is made.
 
-func init() {
-	maps.Copy(valueMakers, map[string]func(*T) any{
+func subresourceValues() map[string]func(*T) any {
+	return map[string]func(*T) any{
 		"long_key":          func(*T) any { return strings.Repeat("k", 256) },
 		"fifty_one_tags":    func(*T) any { return manyTags(51) },
 		"key_of_active":     func(t *T) any { return t.metadataKey(fmt.Sprint(t.Value("active"))) },
@@ -52,7 +52,7 @@ func init() {
 		"floating_ip":         (*T).floatingIP,
 		"security_group":      (*T).securityGroup,
 		"security_group_rule": (*T).securityGroupRule,
-	})
+	}
 }
 
 func manyTags(n int) []any {
