@@ -47,7 +47,7 @@ type (
 		Updated    string            `json:"updated"`
 		Status     string            `json:"status"`
 		Progress   int               `json:"progress"`
-		Size       *int64            `json:"OS-EXT-IMG-SIZE:size"`
+		Size       int64             `json:"OS-EXT-IMG-SIZE:size"`
 		Server     *proxyServer      `json:"server,omitempty"`
 		DiskConfig string            `json:"OS-DCF:diskConfig,omitempty"`
 	}
@@ -93,7 +93,7 @@ func (s *Service) detailView(_ *Service, r *compat.Request, img *Image) any {
 		Status: state.status, Progress: state.progress,
 	}
 	if img.HasData() {
-		v.Size = &img.Size
+		v.Size = img.Size
 	}
 	if id := img.Properties["instance_uuid"]; id != "" {
 		v.Server = &proxyServer{id, r.Links("/servers/" + id)}

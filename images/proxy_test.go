@@ -44,7 +44,7 @@ func TestComputeProxy(t *testing.T) {
 			{"show: state", "GET", "/images/" + id, "2.1", "", 200, `"status":"ACTIVE"`, "protected"},
 			{"show: disk config", "GET", "/images/" + id, "2.1", "", 200, `"OS-DCF:diskConfig":"AUTO"`, "owner"},
 			{"show: alternate", "GET", "/images/" + id, "2.1", "", 200, `{"rel":"alternate","href":"http://cloud/image/images/` + id + `","type":"application/vnd.openstack.image"}`, "visibility"},
-			{"queued", "GET", "/images/" + queued, "2.1", "", 200, `"status":"SAVING","progress":25,"OS-EXT-IMG-SIZE:size":null`, "diskConfig"},
+			{"queued", "GET", "/images/" + queued, "2.1", "", 200, `"status":"SAVING","progress":25,"OS-EXT-IMG-SIZE:size":0`, "diskConfig"},
 			{"gone at 2.36", "GET", "/images/" + id, "2.36", "", 404, "", "ACTIVE"},
 			{"another project's", "GET", "/images/" + private, "2.1", "", 404, "Image not found.", "p2"},
 			{"no such image", "GET", "/images/zz", "2.1", "", 404, "itemNotFound", "sql"},
