@@ -46,6 +46,7 @@ type Call struct {
 	Alias      bool              `yaml:"alias"`       // another name of an operation: only at its first and last version, and with right bodies
 	OpenBefore bool              `yaml:"open_before"` // the old default policy let members do it
 	Locks      bool              `yaml:"locks"`       // refused with 409 on a locked server
+	TooLow     []int             `yaml:"too_low"`     // what a role too low is answered, beside 403
 	Others     []int             `yaml:"others"`      // what another project's members are answered, where it is not 404
 }
 

@@ -111,6 +111,7 @@ type Contract struct {
 	Operations []*Operation
 	Calls      map[string]*Call // by operation name
 
+	defects  []defect
 	byName   map[string]*Operation
 	requests map[string][]schemaSpan
 	queries  map[string][]schemaSpan
@@ -148,6 +149,10 @@ func LoadContract() (*Contract, error) {
 	}
 	for _, op := range c.Operations {
 		op.edges = c.edges(op)
+	}
+	c.defects, err = readDefects()
+	if err != nil {
+		return nil, err
 	}
 	c.Calls, err = readCalls(c)
 	if err != nil {

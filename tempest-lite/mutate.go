@@ -186,11 +186,11 @@ func wrongValues(prop map[string]any, path []any, key any, name string, out *[]m
 		if len(allowed) == 0 || slices.ContainsFunc(strings.Fields(s.types), func(t string) bool { return slices.Contains(allowed, t) }) {
 			continue
 		}
-		*out = append(*out, mutation{kind: WrongType, name: name, path: path, key: key, value: s.value, message: "Invalid input for field/attribute"})
+		*out = append(*out, mutation{kind: WrongType, name: name, path: path, key: key, value: s.value, message: fieldMessage})
 		break
 	}
 	add := func(what string, value any) {
-		*out = append(*out, mutation{kind: WrongValue, name: name + "-" + what, path: path, key: key, value: value, message: "Invalid input for field/attribute"})
+		*out = append(*out, mutation{kind: WrongValue, name: name + "-" + what, path: path, key: key, value: value, message: fieldMessage})
 	}
 	if n, ok := number(prop["maxLength"]); ok && n < 70000 {
 		add("too-long", strings.Repeat("a", int(n)+1))

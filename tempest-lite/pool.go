@@ -70,6 +70,15 @@ func (t *T) Server(status string) string {
 	return id
 }
 
+// flavorIn is the flavor of a server of the pool: the second while a resize waits to be
+// confirmed (a migration waits too, with the first), else the first.
+func (t *T) flavorIn(status string) string {
+	if status == "VERIFY_RESIZE" {
+		return t.Flavor(1)
+	}
+	return t.Flavor(0)
+}
+
 func (t *T) takeFree(status string) string {
 	t.fix.mu.Lock()
 	defer t.fix.mu.Unlock()
@@ -92,7 +101,7 @@ func (t *T) giveBack(ctx context.Context, id string) {
 	status := resp.Str("server", "status")
 	_, known := ways[status]
 	usable := known && !t.Failed() && resp.Get("server", "OS-EXT-STS:task_state") == nil &&
-		(resp.Str("server", "flavor", "id") == t.Flavor(0) || status == "VERIFY_RESIZE") &&
+		resp.Str("server", "flavor", "id") == t.flavorIn(status) &&
 		len(fmt.Sprint(resp.Get("server", "metadata"))) <= len("map[]") && status != "ERROR"
 	if !usable {
 		_ = t.Cloud.deleteAs(t.Cloud.maker(), "/servers/"+id)(ctx)
