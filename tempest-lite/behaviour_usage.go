@@ -77,7 +77,11 @@ func usageOf(answer *Response, id string) any {
 
 func usageOfDeleted(t *T) {
 	id := t.NewServer(Member, First, nil).Str("server", "id")
-	alive := usageOf(t.usage(Member, First, ""), id)
+	var alive any
+	t.Eventually("the usage names the new server", func() bool { // it counts in whole seconds
+		alive = usageOf(t.usage(Member, First, ""), id)
+		return alive != nil
+	})
 	t.Equal("the state", dig(alive, "state"), "active")
 	t.Equal("ended_at", dig(alive, "ended_at"), nil)
 	t.Equal("the memory", dig(alive, "memory_mb"), t.Must(Member, First, "GET", "/flavors/"+t.Flavor(0), nil, 200).Get("flavor", "ram"))
