@@ -204,6 +204,9 @@ func (t textReport) lastLines() {
 	switch t.ExitStatus() {
 	case ExitFailures:
 		word, colour = "FAILED", t.red
+		if tally := t.Tally(); tally.Failed == 0 && tally.Refused > 0 && len(t.Unmet) == 0 {
+			word, colour = "REFUSED IN PART", t.yellow // nothing is wrong, and not everything is there
+		}
 	case ExitNotRun:
 		word, colour = "INTERRUPTED", t.red
 	}
