@@ -1,7 +1,6 @@
 package tempestlite
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -12,17 +11,15 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
+
+	"kilonova/tests/program"
 )
 
 // The checks are worth what they notice. A proxy stands between them and a cloud that
@@ -445,41 +442,15 @@ func found(t *testing.T, cloud *Cloud, fix *fixtures, checks []*Check) []string 
 	return out
 }
 
-// startCloud builds the server and runs it with the simulator; clouds.yaml is in the
-// environment afterwards.
+// startCloud runs the server with the simulator; its clouds.yaml is in the environment
+// afterwards.
 func startCloud(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	program := filepath.Join(dir, "kilonova")
-	said, err := exec.Command("go", "build", "-o", program, "../cmd/kilonova").CombinedOutput()
-	if err != nil {
-		t.Fatalf("building the cloud: %s: %v", said, err)
-	}
-	state := filepath.Join(dir, "state")
-	cmd := exec.Command(program, "up", "--driver", "sim", "--sim-hosts", "2", "--state-dir", state, "--listen", "127.0.0.1:0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	cloud, err := program.StartCloud(t.TempDir(), 2)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd.Stderr = log
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err = cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = cmd.Process.Signal(syscall.SIGTERM); _ = cmd.Wait(); log.Close() })
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if base, ok := strings.CutPrefix(lines.Text(), "kilonova: ready "); ok {
-			go func() { _, _ = io.Copy(io.Discard, out) }()
-			t.Setenv("OS_CLIENT_CONFIG_FILE", filepath.Join(state, "clouds.yaml"))
-			return strings.TrimSuffix(base, "/")
-		}
-	}
-	said, _ = os.ReadFile(log.Name())
-	t.Fatalf("the cloud did not start: %s", said)
-	return ""
+	t.Cleanup(cloud.Stop)
+	t.Setenv("OS_CLIENT_CONFIG_FILE", cloud.ClientConfig())
+	return cloud.Base
 }

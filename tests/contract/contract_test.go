@@ -3,21 +3,20 @@
 package contract
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"kilonova/tests/program"
 )
 
 // samples is where the samples lie: beside the checkout, or where the environment says.
@@ -67,47 +66,18 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// start builds the program and runs it with the simulator until stop is called.
+// start runs the program with the simulator until stop is called.
 func start(dir string) (stop func(), err error) {
-	program := filepath.Join(dir, "kilonova")
-	said, err := exec.Command("go", "build", "-o", program, "../../cmd/kilonova").CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("build: %s: %w", said, err)
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	running, err := program.StartCloud(dir, 2)
 	if err != nil {
 		return nil, err
 	}
-	address := l.Addr().String()
-	l.Close()
-	state := filepath.Join(dir, "state")
-	cmd := exec.Command(program, "up", "--driver", "sim", "--sim-hosts", "2", "--state-dir", state, "--listen", address, "--log-level", "error")
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
+	password, err := os.ReadFile(filepath.Join(running.State, "admin-password"))
+	shared = &cloud{base: running.Base, tokens: map[string]string{}}
+	if err == nil {
+		err = shared.login("admin", "admin", strings.TrimSpace(string(password)))
 	}
-	err = cmd.Start()
-	if err != nil {
-		return nil, err
-	}
-	stop = func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-	}
-	lines := bufio.NewScanner(out)
-	for lines.Scan() {
-		if strings.HasPrefix(lines.Text(), "kilonova: ready") {
-			go io.Copy(io.Discard, out) //nolint:errcheck // what it says later matters to nobody
-			password, err := os.ReadFile(filepath.Join(state, "admin-password"))
-			shared = &cloud{base: "http://" + address, tokens: map[string]string{}}
-			if err == nil {
-				err = shared.login("admin", "admin", strings.TrimSpace(string(password)))
-			}
-			return stop, err
-		}
-	}
-	stop()
-	return nil, fmt.Errorf("the program ended before it was ready")
+	return running.Stop, err
 }
 
 // send makes a request and gives the decoded answer. Codes from 400 on are errors.

@@ -24,6 +24,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"kilonova/tests/program"
 )
 
 const (
@@ -52,13 +54,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	out := filepath.Join(dir, "kilonova")
-	cmd := exec.Command("go", "build", "-o", out, "../../cmd/kilonova")
-	said, err := cmd.CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %s: %w", said, err)
-	}
-	return out, nil
+	return program.Build(dir, "kilonova")
 })
 
 // part is a process of the cloud that may be killed and started again.
