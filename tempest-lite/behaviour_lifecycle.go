@@ -49,31 +49,36 @@ func (t *T) walk(id string, l leg) {
 		code = 202
 	}
 	t.MustAct(Member, t.Cloud.Max, id, l.action, t.fill(l.argument), code)
-	t.WaitStatus(Member, First, id, l.statuses...)
-	t.looksRight(id)
+	rests := t.WaitStatus(Member, First, id, l.statuses...)
+	t.answerLooksRight(rests, First)
+	t.answerLooksRight(t.Must(Member, t.Cloud.Max, "GET", "/servers/"+id, nil, 200), t.Cloud.Max)
 }
 
+// looksRight looks at a server that is at rest, at the first and the newest microversion.
 func (t *T) looksRight(id string) {
 	for _, v := range []Version{First, t.Cloud.Max} {
-		resp := t.Must(Member, v, "GET", "/servers/"+id, nil, 200)
-		status := resp.Str("server", "status")
-		want := looks[status]
-		what := fmt.Sprintf("of a server that is %s, at %s, ", status, v)
-		t.Equal(what+"the vm_state", resp.Get("server", "OS-EXT-STS:vm_state"), want.vmState)
-		t.Equal(what+"the task_state", resp.Get("server", "OS-EXT-STS:task_state"), nil)
-		power := fmt.Sprint(resp.Get("server", "OS-EXT-STS:power_state"))
-		if !slices.Contains(want.power, power) {
-			t.Errorf("%sthe power_state is %s, not one of %v", what, power, want.power)
-		}
-		server, _ := resp.Get("server").(map[string]any)
-		_, progress := server["progress"]
-		t.Equal(what+"whether there is a progress", progress, want.progress)
-		if launched := resp.Str("server", "OS-SRV-USG:launched_at"); !zonelessTime.MatchString(launched) {
-			t.Errorf("%slaunched_at is %q", what, launched)
-		}
-		t.Equal(what+"terminated_at", resp.Get("server", "OS-SRV-USG:terminated_at"), nil)
-		t.Equal(what+"whether there is a hostId", resp.Str("server", "hostId") != "", status != "SHELVED_OFFLOADED")
+		t.answerLooksRight(t.Must(Member, v, "GET", "/servers/"+id, nil, 200), v)
 	}
+}
+
+func (t *T) answerLooksRight(resp *Response, v Version) {
+	status := resp.Str("server", "status")
+	want := looks[status]
+	what := fmt.Sprintf("of a server that is %s, at %s, ", status, v)
+	t.Equal(what+"the vm_state", resp.Get("server", "OS-EXT-STS:vm_state"), want.vmState)
+	t.Equal(what+"the task_state", resp.Get("server", "OS-EXT-STS:task_state"), nil)
+	power := fmt.Sprint(resp.Get("server", "OS-EXT-STS:power_state"))
+	if !slices.Contains(want.power, power) {
+		t.Errorf("%sthe power_state is %s, not one of %v", what, power, want.power)
+	}
+	server, _ := resp.Get("server").(map[string]any)
+	_, progress := server["progress"]
+	t.Equal(what+"whether there is a progress", progress, want.progress)
+	if launched := resp.Str("server", "OS-SRV-USG:launched_at"); !zonelessTime.MatchString(launched) {
+		t.Errorf("%slaunched_at is %q", what, launched)
+	}
+	t.Equal(what+"terminated_at", resp.Get("server", "OS-SRV-USG:terminated_at"), nil)
+	t.Equal(what+"whether there is a hostId", resp.Str("server", "hostId") != "", status != "SHELVED_OFFLOADED")
 }
 
 // chain is a check that leads a server through legs.

@@ -112,7 +112,7 @@ func (t *T) wantPort(server string, i attachinterfaces.Interface) {
 }
 
 func attachPort(t *T) {
-	server, port := t.Server("ACTIVE"), t.Port()
+	server, port := t.Plugged("ACTIVE"), t.Port()
 	made := t.attach(server, attachinterfaces.CreateOpts{PortID: port})
 	t.Equal("the port of the answer", made.PortID, port)
 	t.wantPort(server, *made)
@@ -131,7 +131,7 @@ func attachPort(t *T) {
 }
 
 func attachNetwork(t *T) {
-	server := t.Server("ACTIVE")
+	server := t.Plugged("ACTIVE")
 	made := t.attach(server, attachinterfaces.CreateOpts{NetworkID: t.Network(Member)})
 	t.Equal("the network of the answer", made.NetID, t.Network(Member))
 	t.wantPort(server, *made)
@@ -159,7 +159,7 @@ func (t *T) freeAddress() string {
 }
 
 func attachAddress(t *T) {
-	server, address := t.Server("ACTIVE"), t.freeAddress()
+	server, address := t.Plugged("ACTIVE"), t.freeAddress()
 	opts := attachinterfaces.CreateOpts{NetworkID: t.Network(Member), FixedIPs: []attachinterfaces.FixedIP{{IPAddress: address}}}
 	made, err := attachinterfaces.Create(t.Ctx, t.Compute(Member, First), server, opts).Extract()
 	if gophercloud.ResponseCodeIs(err, http.StatusConflict) {
@@ -174,9 +174,9 @@ func attachAddress(t *T) {
 }
 
 func attachTwice(t *T) {
-	server, port := t.Server("ACTIVE"), t.Port()
+	server, port := t.Plugged("ACTIVE"), t.Port()
 	t.attach(server, attachinterfaces.CreateOpts{PortID: port})
-	for _, s := range []string{server, t.Server("ACTIVE")} {
+	for _, s := range []string{server, t.Plugged("ACTIVE")} {
 		resp := t.Do(Member, First, "POST", "/servers/"+s+"/os-interface", map[string]any{"interfaceAttachment": map[string]any{"port_id": port}})
 		if t.Want(resp, 409, 400) {
 			t.CheckFault(resp)
@@ -203,7 +203,7 @@ func attachUnknown(t *T) {
 }
 
 func attachTagged(t *T) {
-	server, port := t.Server("ACTIVE"), t.Port()
+	server, port := t.Plugged("ACTIVE"), t.Port()
 	t.detachAfter(server, port)
 	path := "/servers/" + server + "/os-interface"
 	body := map[string]any{"interfaceAttachment": map[string]any{"port_id": port, "tag": "tempest-lite"}}
@@ -225,7 +225,7 @@ func attachTagged(t *T) {
 }
 
 func detachUnknown(t *T) {
-	server, port := t.Server("ACTIVE"), t.Port()
+	server, port := t.Plugged("ACTIVE"), t.Port()
 	before := len(t.interfacesOf(server))
 	for _, id := range []string{port, fmt.Sprint(t.Value("uuid"))} {
 		// Where the compute host is asked only later, the answer cannot know.
@@ -236,7 +236,7 @@ func detachUnknown(t *T) {
 }
 
 func attachStopped(t *T) {
-	server, port := t.Server("SHUTOFF"), t.Port()
+	server, port := t.Plugged("SHUTOFF"), t.Port()
 	made := t.attach(server, attachinterfaces.CreateOpts{PortID: port})
 	t.wantPort(server, *made)
 	t.detach(server, port, made.FixedIPs[0].IPAddress)
@@ -280,7 +280,7 @@ func (t *T) groupsOf(server string) (shown, listed []string) {
 
 func groupOfServer(t *T) {
 	_, name := t.SecurityGroup()
-	server := t.Server("ACTIVE")
+	server := t.Plugged("ACTIVE")
 	client := t.Compute(Member, First)
 	t.OK(secgroups.AddServer(t.Ctx, client, server, name).ExtractErr())
 	shown, listed := t.groupsOf(server)
@@ -344,7 +344,7 @@ func groupProxy(t *T) {
 
 func groupInUse(t *T) {
 	id, name := t.SecurityGroup()
-	server := t.Server("ACTIVE")
+	server := t.Plugged("ACTIVE")
 	client := t.Compute(Member, First)
 	t.OK(secgroups.AddServer(t.Ctx, client, server, name).ExtractErr())
 	resp := t.Do(Member, First, "DELETE", "/os-security-groups/"+id, nil)
@@ -373,7 +373,7 @@ func groupBadID(t *T) {
 }
 
 func floatingAddressOfServer(t *T) {
-	server := t.Server("ACTIVE")
+	server := t.Plugged("ACTIVE")
 	address := fmt.Sprint(t.floatingAddress())
 	fixed := t.addressesOf(server)
 	path := "/servers/" + server + "/action"

@@ -135,7 +135,7 @@ func migrateAndBack(t *T) {
 }
 
 func migrateLive(t *T) {
-	id := t.Server("ACTIVE")
+	id := t.Plugged("ACTIVE")
 	before := t.hostOf(id)
 	addresses := addressesOf(t.Must(Member, First, "GET", "/servers/"+id, nil, 200))
 	t.MustAct(Admin, 25, id, "os-migrateLive", map[string]any{"host": nil, "block_migration": "auto"}, 202)

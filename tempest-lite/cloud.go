@@ -59,6 +59,7 @@ type Cloud struct {
 	missing    map[Role]string // why an account is not there
 	refused    map[string]bool // operations that make what many checks need, and are answered with 501
 	ledger     *Ledger
+	usual      usualTimes
 }
 
 // errSetup marks what keeps the program from running at all: exit status 2.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gophercloud/gophercloud/v2"
 	"github.com/gophercloud/gophercloud/v2/openstack"
@@ -40,7 +39,7 @@ type sharedValue struct {
 }
 
 func newFixtures(c *Cloud) *fixtures {
-	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[string][]string{}}, makers: valueMakers()}
+	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[shelf][]string{}}, makers: valueMakers()}
 }
 
 // refusedError carries the cloud's 501 out of the making of a shared thing.
@@ -424,41 +423,36 @@ func (c *Cloud) deleteServer(as Role, id string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		deadline := time.Now().Add(c.cfg.Timeout)
-		for time.Now().Before(deadline) {
+		gone, err := c.poll(ctx, "servers.delete", func() (bool, error) {
 			resp, err := c.send(ctx, request{as: who, version: First, method: "GET", path: "/servers/" + id})
-			if err != nil {
-				return err
-			}
-			if resp.Status == http.StatusNotFound || resp.Str("server", "status") == "DELETED" {
-				return nil
-			}
-			time.Sleep(100 * time.Millisecond)
+			return err == nil && (resp.Status == http.StatusNotFound || resp.Str("server", "status") == "DELETED"), err
+		})
+		if err == nil && !gone {
+			err = fmt.Errorf("server %s is not gone within %s", id, c.cfg.Timeout)
 		}
-		return fmt.Errorf("server %s is not gone within %s", id, c.cfg.Timeout)
+		return err
 	}
 }
 
 // waitStatus waits for a server outside of any check.
 func (c *Cloud) waitStatus(ctx context.Context, as Role, id, status string) error {
-	deadline := time.Now().Add(c.cfg.Timeout)
-	pause := 20 * time.Millisecond
-	for {
+	now := ""
+	ok, err := c.poll(ctx, "to "+status, func() (bool, error) {
 		resp, err := c.call(ctx, as, First, "GET", "/servers/"+id, nil, 200)
 		if err != nil {
-			return err
+			return false, err
 		}
-		now := resp.Str("server", "status")
-		if now == status && resp.Get("server", "OS-EXT-STS:task_state") == nil {
-			return nil
+		now = resp.Str("server", "status")
+		if resp.Get("server", "OS-EXT-STS:task_state") != nil {
+			return false, nil
 		}
-		if now == "ERROR" && status != "ERROR" && resp.Get("server", "OS-EXT-STS:task_state") == nil {
-			return fmt.Errorf("server %s goes to ERROR: %v", id, resp.Get("server", "fault", "message"))
+		if now == "ERROR" && status != "ERROR" {
+			return false, fmt.Errorf("server %s goes to ERROR: %v", id, resp.Get("server", "fault", "message"))
 		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("server %s is %s, not %s, after %s", id, now, status, c.cfg.Timeout)
-		}
-		time.Sleep(pause)
-		pause = min(pause*2, time.Second)
+		return now == status, nil
+	})
+	if err == nil && !ok {
+		err = fmt.Errorf("server %s is %s, not %s, after %s", id, now, status, c.cfg.Timeout)
 	}
+	return err
 }

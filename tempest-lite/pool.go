@@ -10,7 +10,15 @@ import (
 // it needs and has it to itself; what it leaves behind goes back by the state that it is
 // in then, so that servers go round: one check stops it, another starts it.
 type pool struct {
-	free map[string][]string // ids by status
+	free map[shelf][]string // ids
+}
+
+// shelf is a place in the pool. Most checks have nothing to do with a server's network, and
+// a port is the dearest part of it: half of what a run costs Nova had been asked of the
+// network service. So their servers have none, where the cloud lets a server be without.
+type shelf struct {
+	status  string
+	plugged bool // into the member's network
 }
 
 // A way from ACTIVE to each status that servers can be asked into.
@@ -28,29 +36,51 @@ var ways = map[string][]struct {
 	"ACTIVE":            nil,
 }
 
+// withoutNetwork is the first microversion at which a server can be had without a network.
+const withoutNetwork Version = 37
+
 // Server is the id of a server of the member's project, in a status, that the check has to
-// itself until it ends.
+// itself until it ends. It may be without a network.
 func (t *T) Server(status string) string {
-	steps, known := ways[status]
+	return t.fromPool(shelf{status, t.Cloud.Max < withoutNetwork})
+}
+
+// Plugged is Server for a check that has to do with the server's network.
+func (t *T) Plugged(status string) string { return t.fromPool(shelf{status, true}) }
+
+func (t *T) fromPool(want shelf) string {
+	_, known := ways[want.status]
 	if !known {
-		t.Fatalf("no way is known to a server that is %s", status)
+		t.Fatalf("no way is known to a server that is %s", want.status)
 	}
-	id := t.takeFree(status)
+	id := t.takeFree(want)
 	if id != "" {
-		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id) })
+		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id, want.plugged) })
 		return id
 	}
-	id = t.takeFree("ACTIVE")
+	id = t.takeFree(shelf{"ACTIVE", want.plugged})
 	if id == "" {
-		body := t.ServerBody(Member, nil)
-		id = t.Must(Member, First, "POST", "/servers", body, 202).Str("server", "id")
-		t.Cloud.ledger.add("server "+id, t.Cloud.deleteServer(Member, id))
-		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id) })
-		t.WaitStatus(Member, First, id, "ACTIVE")
-	} else {
-		t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id) })
+		return t.lead(t.newForPool(want.plugged), want.status)
 	}
-	for _, step := range steps {
+	t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id, want.plugged) })
+	return t.lead(id, want.status)
+}
+
+func (t *T) newForPool(plugged bool) string {
+	v, extra := First, map[string]any(nil)
+	if !plugged {
+		v, extra = withoutNetwork, map[string]any{"networks": "none"}
+	}
+	id := t.Must(Member, v, "POST", "/servers", t.ServerBody(Member, extra), 202).Str("server", "id")
+	t.Cloud.ledger.add("server "+id, t.Cloud.deleteServer(Member, id))
+	t.Cleanup(func(ctx context.Context) { t.giveBack(ctx, id, plugged) })
+	t.WaitStatus(Member, First, id, "ACTIVE")
+	return id
+}
+
+// lead brings a server that runs to a status.
+func (t *T) lead(id, status string) string {
+	for _, step := range ways[status] {
 		action, as, code := step.action, Member, 202
 		switch step.status {
 		case "VERIFY_RESIZE":
@@ -79,21 +109,21 @@ func (t *T) flavorIn(status string) string {
 	return t.Flavor(0)
 }
 
-func (t *T) takeFree(status string) string {
+func (t *T) takeFree(want shelf) string {
 	t.fix.mu.Lock()
 	defer t.fix.mu.Unlock()
-	free := t.fix.pool.free[status]
+	free := t.fix.pool.free[want]
 	if len(free) == 0 {
 		return ""
 	}
 	id := free[len(free)-1]
-	t.fix.pool.free[status] = free[:len(free)-1]
+	t.fix.pool.free[want] = free[:len(free)-1]
 	return id
 }
 
 // giveBack puts a server into the pool if it is in a state that others may want. Any other
 // is deleted: what the failure of a check has left is nothing to go on with.
-func (t *T) giveBack(ctx context.Context, id string) {
+func (t *T) giveBack(ctx context.Context, id string, plugged bool) {
 	resp, err := t.Cloud.send(ctx, request{as: Member, version: First, method: "GET", path: "/servers/" + id})
 	if err != nil || resp.Status == 404 {
 		return
@@ -109,7 +139,8 @@ func (t *T) giveBack(ctx context.Context, id string) {
 	}
 	t.fix.mu.Lock()
 	defer t.fix.mu.Unlock()
-	if !slices.Contains(t.fix.pool.free[status], id) {
-		t.fix.pool.free[status] = append(t.fix.pool.free[status], id)
+	place := shelf{status, plugged}
+	if !slices.Contains(t.fix.pool.free[place], id) {
+		t.fix.pool.free[place] = append(t.fix.pool.free[place], id)
 	}
 }

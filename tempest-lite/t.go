@@ -202,14 +202,12 @@ func (t *T) WantCode(err error, code int) {
 
 // Eventually asks until done is true, or the time that the run gives to work is over.
 func (t *T) Eventually(what string, done func() bool) {
-	deadline := time.Now().Add(t.Cloud.cfg.Timeout)
-	pause := 20 * time.Millisecond
-	for !done() {
-		if time.Now().After(deadline) {
-			t.Fatalf("%s: not within %s", what, t.Cloud.cfg.Timeout)
-		}
-		t.Sleep(pause)
-		pause = min(pause*2, time.Second)
+	ok, err := t.Cloud.poll(t.Ctx, t.lastChange(), func() (bool, error) { return done(), nil })
+	switch {
+	case err != nil:
+		t.Fatalf("interrupted")
+	case !ok:
+		t.Fatalf("%s: not within %s", what, t.Cloud.cfg.Timeout)
 	}
 }
 

@@ -32,9 +32,10 @@ func valueMakers() map[string]func(*T) any {
 		"other_server": func(t *T) any { return t.SharedServer(Other) },
 		"locked":       func(t *T) any { return t.LockedServer() },
 		"active":       func(t *T) any { return t.Server("ACTIVE") },
+		"plugged":      func(t *T) any { return t.Plugged("ACTIVE") },
 		"stopped":      func(t *T) any { return t.Server("SHUTOFF") },
 		"paused":       func(t *T) any { return t.Server("PAUSED") },
-		"suspended":    func(t *T) any { return t.Server("SUSPENDED") },
+		"suspended":    func(t *T) any { return t.Plugged("SUSPENDED") }, // its port is asked for
 		"rescued":      func(t *T) any { return t.Server("RESCUE") },
 		"resized":      func(t *T) any { return t.Server("VERIFY_RESIZE") },
 		"shelved":      func(t *T) any { return t.Server("SHELVED_OFFLOADED") },
@@ -118,7 +119,7 @@ func (c *Cloud) refuses(value string) bool { return c.refused[makers[value]] }
 // Values that a check changes. Where it only asks for what has to be refused, all checks
 // share one, which no one changes.
 var (
-	pooled = []string{"active", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server", "lockable", "kept_shelved", "soft_deleted"}
+	pooled = []string{"active", "plugged", "stopped", "paused", "suspended", "rescued", "resized", "shelved", "failed", "fresh_server", "lockable", "kept_shelved", "soft_deleted"}
 	fresh  = []string{"keypair", "fresh_flavor", "flavor_with_access", "flavor_with_spec", "fresh_image", "aggregate", "group", "port", "security_group_name", "floating_address", "attached_address"}
 )
 

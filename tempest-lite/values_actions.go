@@ -116,7 +116,7 @@ func (t *T) securityGroupName() any {
 		t.Fatalf("making a security group: %v", err)
 	}
 	t.Remove("security group "+name, func(ctx context.Context) error {
-		if id, used := t.values["active"]; used {
+		if id, used := t.values["plugged"]; used {
 			_, _ = t.Cloud.send(ctx, request{as: Member, version: First, method: "POST", path: fmt.Sprintf("/servers/%v/action", id),
 				body: map[string]any{"removeSecurityGroup": map[string]any{"name": name}}})
 		}
@@ -205,7 +205,7 @@ func (c *Cloud) makeRouter(ctx context.Context, neutron *gophercloud.ServiceClie
 // attachedAddress is a floating address that the check's server has.
 func (t *T) attachedAddress() any {
 	ip := t.floatingAddress()
-	resp := t.Act(Member, First, fmt.Sprint(t.Value("active")), "addFloatingIp", map[string]any{"address": ip})
+	resp := t.Act(Member, First, fmt.Sprint(t.Value("plugged")), "addFloatingIp", map[string]any{"address": ip})
 	if resp.Status == http.StatusBadRequest && strings.Contains(resp.Message(), "not reachable from subnet") {
 		t.Skipf("%s", resp.Message())
 	}

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/gophercloud/gophercloud/v2"
@@ -162,23 +161,23 @@ func (t *T) portOf(server string) any {
 	return id
 }
 
-// attachedPort is a port that is plugged into the server $active.
+// attachedPort is a port that is plugged into the server $plugged.
 func (t *T) attachedPort() any {
 	if t.sharing {
 		return uuid.NewString()
 	}
-	server := fmt.Sprint(t.Value("active"))
+	server := fmt.Sprint(t.Value("plugged"))
 	port := t.Port()
 	t.attachPort(server, port)
 	return port
 }
 
-// portToPlug is a port for the server $active, taken out of it after the check.
+// portToPlug is a port for the server $plugged, taken out of it after the check.
 func (t *T) portToPlug() any {
 	if t.sharing {
 		return uuid.NewString()
 	}
-	server := fmt.Sprint(t.Value("active"))
+	server := fmt.Sprint(t.Value("plugged"))
 	port := t.Port()
 	t.detachAfter(server, port)
 	return port
@@ -202,7 +201,7 @@ func (t *T) detachAfter(server, port string) {
 		if err != nil {
 			return err
 		}
-		return t.Cloud.waitFor(ctx, func() (bool, error) {
+		return t.Cloud.waitFor(ctx, "interfaces.delete", func() (bool, error) {
 			resp, err := t.Cloud.send(ctx, request{as: Member, version: First, method: "GET", path: path})
 			return err == nil && resp.Status == http.StatusNotFound, err
 		})
@@ -210,22 +209,12 @@ func (t *T) detachAfter(server, port string) {
 }
 
 // waitFor asks until done says so, or the time for a piece of work is over.
-func (c *Cloud) waitFor(ctx context.Context, done func() (bool, error)) error {
-	deadline := time.Now().Add(c.cfg.Timeout)
-	for {
-		ok, err := done()
-		if ok || err != nil {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("it is not done within %s", c.cfg.Timeout)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(100 * time.Millisecond):
-		}
+func (c *Cloud) waitFor(ctx context.Context, what string, done func() (bool, error)) error {
+	ok, err := c.poll(ctx, what, done)
+	if err == nil && !ok {
+		err = fmt.Errorf("it is not done within %s", c.cfg.Timeout)
 	}
+	return err
 }
 
 // require skips the check where the cloud has not what it takes.
@@ -245,7 +234,7 @@ func (t *T) Volume() string {
 	v, err := volumes.Create(t.Ctx, cinder, volumes.CreateOpts{Size: 1, Name: t.Name()}, nil).Extract()
 	t.OK(err)
 	t.Remove("volume "+v.ID, func(ctx context.Context) error {
-		return t.Cloud.waitFor(ctx, func() (bool, error) {
+		return t.Cloud.waitFor(ctx, "volumes.delete", func() (bool, error) {
 			err := volumes.Delete(ctx, cinder, v.ID, nil).ExtractErr()
 			if gophercloud.ResponseCodeIs(err, 400) { // still attached
 				return false, nil
@@ -436,7 +425,7 @@ func (t *T) SecurityGroup() (id, name string) {
 	g, err := groups.Create(t.Ctx, neutron, groups.CreateOpts{Name: t.Name(), Description: "made by tempest-lite"}).Extract()
 	t.OK(err)
 	t.Remove("security group "+g.ID, func(ctx context.Context) error {
-		return t.Cloud.waitFor(ctx, func() (bool, error) {
+		return t.Cloud.waitFor(ctx, "security groups.delete", func() (bool, error) {
 			err := groups.Delete(ctx, neutron, g.ID).ExtractErr()
 			if gophercloud.ResponseCodeIs(err, 409) { // a port still has it
 				return false, nil
