@@ -452,6 +452,28 @@ func testBoundedShutdown(t *testing.T, s *suite) {
 	}
 }
 
+// crashed waits for the event of a crash. That the guest was started may come late, and
+// comes before.
+func crashed(t *testing.T, g *work.Guest, events <-chan work.Instance) {
+	t.Helper()
+	limit := time.After(10 * time.Second)
+	for {
+		select {
+		case e := <-events:
+			if e.UUID == g.UUID && e.State == work.PoweredOn {
+				continue
+			}
+			if e.UUID != g.UUID {
+				t.Errorf("event %+v", e)
+			}
+			return
+		case <-limit:
+			t.Error("no event of a crash")
+			return
+		}
+	}
+}
+
 // Guests outlive the driver, and what happens to them without it is told.
 func testCrash(t *testing.T, s *suite, newDriver func(testing.TB) computed.Driver) {
 	g := s.Guest(t)
@@ -476,14 +498,7 @@ func testCrash(t *testing.T, s *suite, newDriver func(testing.TB) computed.Drive
 	s.d = other
 	s.want(t, g, work.PoweredOn)
 	s.Crash(t, g)
-	select {
-	case e := <-events:
-		if e.UUID != g.UUID || e.State == work.PoweredOn {
-			t.Errorf("event %+v", e)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("no event of a crash")
-	}
+	crashed(t, g, events)
 	state, err := other.State(t.Context(), g.UUID)
 	if err != nil || state == work.PoweredOn {
 		t.Errorf("state after crash: %s, %v", state, err)
