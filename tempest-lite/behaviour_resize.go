@@ -1,7 +1,6 @@
 package tempestlite
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/gophercloud/gophercloud/v2/openstack/compute/v2/servers"
@@ -20,7 +19,6 @@ func resizeChecks() []*Check {
 		behaviour("resize", "once", "a resize is confirmed or taken back once", 0, resizeOnce, covers("servers.confirmResize", "servers.revertResize")),
 		behaviour("resize", "migrate", "a server migrates to another host, and back when that is taken back", 0, migrateAndBack, needs(NeedAdmin, NeedTwoHosts), covers("servers.migrate", "servers.revertResize")),
 		behaviour("resize", "migrate-live", "a server migrates while it runs", 25, migrateLive, needs(NeedAdmin, NeedTwoHosts), covers("servers.migrateLive")),
-		behaviour("resize", "evacuate", "a server is evacuated from a host that is down", 53, evacuateDown, needs(NeedAdmin, NeedTwoHosts, NeedDisturb), alone, covers("servers.evacuate")),
 		behaviour("resize", "evacuate-unknown", "a server is not evacuated to a host that is not there", 14, evacuateNowhere, needs(NeedAdmin), covers("servers.evacuate")),
 	}
 }
@@ -145,24 +143,6 @@ func migrateLive(t *T) {
 	}
 	t.Equal("the addresses", addressesOf(after), addresses)
 	t.looksRight(id)
-}
-
-// evacuateDown forces a compute service down as an operator does with a host that died.
-func evacuateDown(t *T) {
-	id := t.NewServer(Member, First, nil).Str("server", "id")
-	host := t.hostOf(id)
-	services := t.Must(Admin, 53, "GET", "/os-services?binary=nova-compute&host="+host, nil, 200)
-	service := "/os-services/" + services.Str("services", 0, "id")
-	force := func(down bool) request {
-		return request{as: Admin, version: 53, method: "PUT", path: service, body: map[string]any{"forced_down": down}}
-	}
-	t.Cleanup(func(ctx context.Context) { _, _ = t.Cloud.send(ctx, force(false)) })
-	t.Want(t.do(force(true)), 200)
-	t.MustAct(Admin, 53, id, "evacuate", map[string]any{}, 200)
-	t.WaitStatus(Member, First, id, "ACTIVE")
-	if now := t.hostOf(id); now == host {
-		t.Errorf("the server is still on %s", now)
-	}
 }
 
 func evacuateNowhere(t *T) {

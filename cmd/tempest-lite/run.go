@@ -118,6 +118,9 @@ func (o *runFlags) options() (*tempestlite.Contract, tempestlite.Options, error)
 	default:
 		return nil, opts, fmt.Errorf("--policy is auto, new or legacy, not %q", o.cfg.Policy)
 	}
+	if o.cfg.Keep && o.cfg.Disturb {
+		return nil, opts, errors.New("--keep and --disturb do not go together: hosts have to be put back as they were")
+	}
 	if o.parallel < 1 {
 		return nil, opts, errors.New("--parallel is at least 1")
 	}
