@@ -107,7 +107,7 @@ const insertAction = `
 INSERT INTO instance_actions (server_uuid, request_id, action, user_id, project_id, start_time, updated_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)`
 
-const insertEvent = `INSERT INTO instance_events (action_id, event, host, start_time) VALUES (?, ?, ?, ?)`
+const insertEvents = `INSERT INTO instance_events (action_id, event, host, start_time) VALUES (?, ?, ?, ?)`
 
 // record writes the instance action of a request and its events, which the finisher ends.
 func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compat.Caller, t transition) (int64, error) {
@@ -123,13 +123,15 @@ func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compa
 	if err != nil {
 		return id, fmt.Errorf("record action %s: %w", t.Action, err)
 	}
-	for _, event := range t.Events {
-		_, err = tx.ExecContext(ctx, insertEvent, id, event, v.Host, now)
-		if err != nil {
-			return id, fmt.Errorf("record event %s: %w", event, err)
-		}
+	if len(t.Events) == 0 {
+		return id, nil
 	}
-	return id, nil
+	args := make([]any, 0, 4*len(t.Events))
+	for _, event := range t.Events {
+		args = append(args, id, event, v.Host, now)
+	}
+	_, err = tx.ExecContext(ctx, insertEvents+strings.Repeat(", (?, ?, ?, ?)", len(t.Events)-1), args...)
+	return id, wrap(err, "record the events of %s", t.Action)
 }
 
 const insertWork = `

@@ -2,6 +2,7 @@ package tempestlite
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -57,7 +58,7 @@ func (t *T) recordAct(as Role, server string, body any, code int, status string)
 func (t *T) wantRecord(server, id, action string, events ...string) {
 	var have map[string]string
 	var r map[string]any
-	done := func() bool {
+	_, err := t.Cloud.poll(t.Ctx, "records", func() (bool, error) {
 		r, have = t.recordOf(Member, 51, server, id), map[string]string{}
 		list, _ := r["events"].([]any)
 		for _, e := range list {
@@ -65,17 +66,12 @@ func (t *T) wantRecord(server, id, action string, events ...string) {
 		}
 		for _, e := range events {
 			if have[e] != "Success" {
-				return false
+				return false, nil
 			}
 		}
-		return len(have) == len(events)
-	}
-	for range 40 {
-		if done() {
-			break
-		}
-		t.Sleep(250 * time.Millisecond)
-	}
+		return len(have) == len(events), nil
+	})
+	t.OK(err)
 	want := map[string]string{}
 	for _, e := range events {
 		want[e] = "Success"
@@ -198,12 +194,7 @@ func recordKeys(t *T) {
 }
 
 func keysOf(m map[string]any) []string {
-	keys := []string{}
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
+	return slices.Sorted(maps.Keys(m))
 }
 
 func recordEventsForWhom(t *T) {

@@ -195,8 +195,9 @@ func errorRefuses(t *T) {
 	}
 }
 
-// addressesOf are a server's addresses, in an order that can be compared.
-func addressesOf(resp *Response) []string {
+// addressesInFull are a server's addresses with their networks and MAC addresses, in an
+// order that can be compared.
+func addressesInFull(resp *Response) []string {
 	all, _ := resp.Get("server", "addresses").(map[string]any)
 	var out []string
 	for _, label := range slices.Sorted(maps.Keys(all)) {

@@ -66,10 +66,6 @@ func (t *T) wantMigration(server string, statuses ...any) {
 	})
 }
 
-func (t *T) actOn(as Role, v Version, server, action string, body any, code int) {
-	t.Must(as, v, "POST", "/servers/"+server+"/action", map[string]any{action: body}, code)
-}
-
 func resizeRecord(t *T, action, status string) {
 	id := t.Server("VERIFY_RESIZE")
 	record := t.migrationOf(id)
@@ -81,7 +77,7 @@ func resizeRecord(t *T, action, status string) {
 	if action == "confirmResize" {
 		code = http.StatusNoContent
 	}
-	t.actOn(Member, First, id, action, nil, code)
+	t.MustAct(Member, First, id, action, nil, code)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 	t.wantMigration(id, status)
 	after := t.migrationOf(id)
@@ -126,9 +122,9 @@ func migrationFilters(t *T) {
 
 func migrationPages(t *T) {
 	id := t.Server("VERIFY_RESIZE")
-	t.actOn(Member, First, id, "revertResize", nil, http.StatusAccepted)
+	t.MustAct(Member, First, id, "revertResize", nil, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "ACTIVE")
-	t.actOn(Member, First, id, "resize", map[string]any{"flavorRef": t.Flavor(1)}, http.StatusAccepted)
+	t.MustAct(Member, First, id, "resize", map[string]any{"flavorRef": t.Flavor(1)}, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "VERIFY_RESIZE")
 
 	spec := &PagingSpec{Key: "migrations", ID: "uuid", Links: "migrations_links"}
@@ -158,11 +154,6 @@ func migrationsOfServer(t *T) {
 	t.Want(t.Do(Admin, 23, "GET", fmt.Sprintf("/servers/%s/migrations/%v", id, dig(record, "id")), nil), http.StatusNotFound)
 }
 
-// host is the host that a server is on.
-func (t *T) host(server string) string {
-	return t.Must(Admin, First, "GET", "/servers/"+server, nil, http.StatusOK).Str("server", "OS-EXT-SRV-ATTR:host")
-}
-
 // elsewhere is a host that is up and another.
 func (t *T) elsewhere(host string) string {
 	for _, h := range t.computeHosts() {
@@ -176,10 +167,10 @@ func (t *T) elsewhere(host string) string {
 
 func coldMigration(t *T) {
 	id := t.Server("ACTIVE")
-	from := t.host(id)
-	t.actOn(Admin, First, id, "migrate", nil, http.StatusAccepted)
+	from := t.hostOf(id)
+	t.MustAct(Admin, First, id, "migrate", nil, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "VERIFY_RESIZE")
-	to := t.host(id)
+	to := t.hostOf(id)
 	if to == from {
 		t.Errorf("the server is still on %s", from)
 	}
@@ -188,31 +179,31 @@ func coldMigration(t *T) {
 	t.Equal("the status", dig(record, "status"), "finished")
 	t.Equal("the source", dig(record, "source_compute"), from)
 	t.Equal("the destination", dig(record, "dest_compute"), to)
-	t.actOn(Member, First, id, "revertResize", nil, http.StatusAccepted)
+	t.MustAct(Member, First, id, "revertResize", nil, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "ACTIVE")
-	t.Equal("the host after the revert", t.host(id), from)
+	t.Equal("the host after the revert", t.hostOf(id), from)
 	t.wantMigration(id, "reverted")
 }
 
 func coldMigrationToHost(t *T) {
 	id := t.Server("ACTIVE")
-	from := t.host(id)
+	from := t.hostOf(id)
 	to := t.elsewhere(from)
 	t.Want(t.Do(Admin, 56, "POST", "/servers/"+id+"/action", map[string]any{"migrate": map[string]any{"host": from}}), http.StatusBadRequest)
 	t.Want(t.Do(Admin, 56, "POST", "/servers/"+id+"/action", map[string]any{"migrate": map[string]any{"host": "tempest-lite-none"}}), http.StatusBadRequest)
-	t.actOn(Admin, 56, id, "migrate", map[string]any{"host": to}, http.StatusAccepted)
+	t.MustAct(Admin, 56, id, "migrate", map[string]any{"host": to}, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "VERIFY_RESIZE")
-	t.Equal("the host", t.host(id), to)
-	t.actOn(Member, First, id, "confirmResize", nil, http.StatusNoContent)
+	t.Equal("the host", t.hostOf(id), to)
+	t.MustAct(Member, First, id, "confirmResize", nil, http.StatusNoContent)
 	t.WaitStatus(Member, First, id, "ACTIVE")
-	t.Equal("the host once it is confirmed", t.host(id), to)
+	t.Equal("the host once it is confirmed", t.hostOf(id), to)
 	t.wantMigration(id, "confirmed")
 }
 
 func liveMigration(t *T) {
 	id := t.Server("ACTIVE")
-	from := t.host(id)
-	t.actOn(Admin, 59, id, "os-migrateLive", map[string]any{"host": nil, "block_migration": "auto"}, http.StatusAccepted)
+	from := t.hostOf(id)
+	t.MustAct(Admin, 59, id, "os-migrateLive", map[string]any{"host": nil, "block_migration": "auto"}, http.StatusAccepted)
 	t.WaitStatus(Member, First, id, "ACTIVE")
 	var record any
 	t.Eventually("the live migration of "+id+" ends", func() bool {
@@ -220,7 +211,7 @@ func liveMigration(t *T) {
 		return slices.Contains([]any{"completed", "error", "failed", "cancelled"}, dig(record, "status"))
 	})
 	t.Equal("the type", dig(record, "migration_type"), "live-migration")
-	to := t.host(id)
+	to := t.hostOf(id)
 	if dig(record, "status") != "completed" {
 		t.Equal("the host after a live migration that is "+fmt.Sprint(dig(record, "status")), to, from)
 		t.Skipf("the hosts do not move this server while it runs: the migration's record says %v", dig(record, "status"))
@@ -245,20 +236,20 @@ func evacuateFromUp(t *T) {
 // servers there run on, and what is left of this one goes when the service starts again.
 func evacuation(t *T) {
 	server := t.NewServer(Member, First, nil).Str("server", "id")
-	from := t.host(server)
+	from := t.hostOf(server)
 	service := fmt.Sprint(dig(t.computeService(53, from), "id"))
 	t.restoreByID(from, service, map[string]any{"forced_down": false})
 	// Deleted before that, whatever happens: while a server is there that was evacuated from
 	// it, Nova lets no host be up that was not started again.
 	t.Remove("server "+server, t.Cloud.deleteServer(Member, server))
 	t.updateService(service, map[string]any{"forced_down": true})
-	t.actOn(Admin, 14, server, "evacuate", map[string]any{}, http.StatusOK)
-	t.Eventually("server "+server+" is evacuated", func() bool { return t.host(server) != from })
+	t.MustAct(Admin, 14, server, "evacuate", map[string]any{}, http.StatusOK)
+	t.Eventually("server "+server+" is evacuated", func() bool { return t.hostOf(server) != from })
 	t.WaitStatus(Admin, First, server, "ACTIVE")
 	record := t.migrationOf(server)
 	t.Equal("the type", dig(record, "migration_type"), "evacuation")
 	t.Equal("the source", dig(record, "source_compute"), from)
-	t.Equal("the destination", dig(record, "dest_compute"), t.host(server))
+	t.Equal("the destination", dig(record, "dest_compute"), t.hostOf(server))
 	t.wantMigration(server, "done", "completed")
 }
 

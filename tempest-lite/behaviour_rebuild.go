@@ -46,7 +46,7 @@ func rebuildKeeps(t *T) {
 		"config_drive", "OS-DCF:diskConfig", "OS-EXT-AZ:availability_zone", "security_groups", "hostId"} {
 		t.Equal(key, after.Get("server", key), before.Get("server", key))
 	}
-	if now, was := addressesOf(after), addressesOf(before); !slices.Equal(now, was) {
+	if now, was := addressesInFull(after), addressesInFull(before); !slices.Equal(now, was) {
 		t.Errorf("the addresses are %v, not %v", now, was)
 	}
 	if t.stamp(after.Str("server", "updated")).Before(t.stamp(before.Str("server", "updated"))) {

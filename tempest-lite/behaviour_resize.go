@@ -65,7 +65,7 @@ func resizeKeeps(t *T) {
 	for _, key := range []string{"id", "name", "created", "metadata", "image", "config_drive", "security_groups"} {
 		t.Equal(key, after.Get("server", key), before.Get("server", key))
 	}
-	t.Equal("the addresses", addressesOf(after), addressesOf(before))
+	t.Equal("the addresses", addressesInFull(after), addressesInFull(before))
 }
 
 func resizeSame(t *T) {
@@ -135,13 +135,13 @@ func migrateAndBack(t *T) {
 func migrateLive(t *T) {
 	id := t.Plugged("ACTIVE")
 	before := t.hostOf(id)
-	addresses := addressesOf(t.Must(Member, First, "GET", "/servers/"+id, nil, 200))
+	addresses := addressesInFull(t.Must(Member, First, "GET", "/servers/"+id, nil, 200))
 	t.MustAct(Admin, 25, id, "os-migrateLive", map[string]any{"host": nil, "block_migration": "auto"}, 202)
 	after := t.WaitStatus(Member, First, id, "ACTIVE")
 	if now := t.hostOf(id); now == before {
 		t.Errorf("the server is still on %s", now)
 	}
-	t.Equal("the addresses", addressesOf(after), addresses)
+	t.Equal("the addresses", addressesInFull(after), addresses)
 	t.looksRight(id)
 }
 

@@ -469,7 +469,7 @@ func (g *generator) access(s site) {
 			r.as = f.as
 			resp := t.do(r)
 			t.undo(s, resp)
-			if !t.Want(resp, append(s.call.TooLow, http.StatusForbidden)...) || resp.Status != http.StatusForbidden {
+			if !t.Want(resp, append([]int{http.StatusForbidden}, s.call.TooLow...)...) || resp.Status != http.StatusForbidden {
 				return
 			}
 			t.CheckFault(resp)
