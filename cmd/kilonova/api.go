@@ -24,7 +24,7 @@ func apiCommand() *cobra.Command {
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of images and keys, shared by all API processes")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8774", "address of the APIs")
 	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address")
-	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
+	f.addURLs(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
 	fl.StringVar(&bell, "doorbell", "", "UDP address at which hosts ring when work is done (none if empty: a short poll finds it)")
@@ -41,6 +41,10 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer l.Close()
+	at, err := addressesOf(l.Addr().String(), f.publicURL, f.internalURL)
+	if err != nil {
+		return err
+	}
 	db, err := openDB(ctx, f.db, dir)
 	if err != nil {
 		return err
@@ -48,7 +52,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	defer db.Close()
 	bells := work.NewBells()
 	ringer := &hostBell{}
-	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, Listen: l.Addr().String(), PublicURL: f.publicURL,
+	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
 		Outbound: f.outbound, PolicyFile: f.policy, Bell: ringer, Bells: bells})
 	if err != nil {
 		return err
@@ -60,7 +64,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 			return err
 		}
 	}
-	return runAll(ctx, l, c, nil, dir, f.publicURL)
+	return runAll(ctx, l, c, nil, dir, at.local)
 }
 
 // hostBell rings hosts on other machines; it exists before the hosts are known.
@@ -131,7 +135,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		if err != nil {
 			return err
 		}
-		cfg.Wake, cfg.Doorbell = rung, at.String()
+		cfg.Wake, cfg.Doorbell = rung, reachable(at.String())
 	}
 	a, err := computed.New(cfg)
 	if err != nil {

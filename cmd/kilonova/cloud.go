@@ -28,13 +28,13 @@ import (
 
 // cloudConfig is what the HTTP services need.
 type cloudConfig struct {
-	StateDir   string
-	Listen     string
-	PublicURL  string // "" follows each request
-	Outbound   string // "" or "nat"
-	PolicyFile string
-	Bell       work.Bell
-	Bells      *work.Bells
+	StateDir    string
+	PublicURL   string // "" follows each request
+	InternalURL string // where compute hosts reach the services
+	Outbound    string // "" or "nat"
+	PolicyFile  string
+	Bell        work.Bell
+	Bells       *work.Bells
 }
 
 // cloud is the HTTP services and what runs beside them.
@@ -118,7 +118,7 @@ func (c *cloud) openServices(ctx context.Context) error {
 	var err error
 	c.images, err = images.New(images.Config{
 		DB: c.db, Dir: filepath.Join(c.cfg.StateDir, "images"), Base: c.base(imagePath), Auth: c.identity.Authenticate,
-		Tickets: c.identity, InternalURL: internalURL(c.cfg.Listen) + imagePath,
+		Tickets: c.identity, InternalURL: c.cfg.InternalURL + imagePath,
 	})
 	if err != nil {
 		return err
@@ -211,18 +211,6 @@ func (c *cloud) ready(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
-}
-
-// internalURL is where compute hosts on this machine reach the listener.
-func internalURL(listen string) string {
-	host, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return "http://" + listen
-	}
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "127.0.0.1"
-	}
-	return "http://" + net.JoinHostPort(host, port)
 }
 
 // run does what belongs beside the HTTP services until ctx ends.

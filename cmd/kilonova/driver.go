@@ -12,6 +12,7 @@ import (
 	"kilonova/computed/libvirt"
 	"kilonova/computed/sim"
 	"kilonova/metadata"
+	"kilonova/work"
 )
 
 // The drivers.
@@ -25,7 +26,7 @@ const (
 type driverFlags struct {
 	kind, uri, virtType string
 	latency             time.Duration
-	keep                bool
+	keep, fetch         bool
 }
 
 func (f *driverFlags) add(fl *pflag.FlagSet) {
@@ -33,6 +34,7 @@ func (f *driverFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.uri, "libvirt-uri", "", "libvirt's address (qemu:///system if empty)")
 	fl.StringVar(&f.virtType, "virt-type", "auto", "auto (KVM where it is proven to work), kvm or qemu")
 	fl.BoolVar(&f.keep, "sim-keep", true, "the simulator's guests outlive this process")
+	fl.BoolVar(&f.fetch, "sim-fetch", false, "the simulator fetches images, as a real host does")
 	fl.DurationVar(&f.latency, "sim-latency", 0, "how long the simulator takes for each step")
 }
 
@@ -53,7 +55,18 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 		if err != nil {
 			return nil, err
 		}
-		return sim.New(sim.Options{Hostname: host, World: w, Latency: func(sim.Call) time.Duration { return f.latency }}), nil
+		o := sim.Options{Hostname: host, World: w, Latency: func(sim.Call) time.Duration { return f.latency }}
+		if f.fetch {
+			cache, err := computed.NewImageCache(computed.CacheOptions{Dir: filepath.Join(dir, "sim", host+"-images")})
+			if err != nil {
+				return nil, err
+			}
+			o.Fetch = func(ctx context.Context, img *work.Image) error {
+				_, err := cache.Fetch(ctx, img)
+				return err
+			}
+		}
+		return sim.New(o), nil
 	case driverAuto, driverLibvirt:
 		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files})
 		if err != nil {

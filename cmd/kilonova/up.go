@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"kilonova/computed"
 	"kilonova/hosts"
@@ -21,9 +22,9 @@ import (
 )
 
 type upFlags struct {
-	stateDir, listen, db, publicURL, outbound, policy string
-	driver                                            driverFlags
-	simHosts                                          int
+	stateDir, listen, db, publicURL, internalURL, outbound, policy string
+	driver                                                         driverFlags
+	simHosts                                                       int
 }
 
 func upCommand() *cobra.Command {
@@ -39,12 +40,18 @@ func upCommand() *cobra.Command {
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the database, images, disks and keys")
 	fl.StringVar(&f.listen, "listen", "127.0.0.1:8774", "address of the APIs")
 	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address (an SQLite file in the state folder if empty)")
-	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
+	f.addURLs(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what this machine reaches; it turns on forwarding`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
 	fl.IntVar(&f.simHosts, "sim-hosts", 1, "hosts of the simulator")
 	f.driver.add(fl)
 	return cmd
+}
+
+// addURLs are the flags of the processes that serve the APIs.
+func (f *upFlags) addURLs(fl *pflag.FlagSet) {
+	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
+	fl.StringVar(&f.internalURL, "internal-url", "", "address at which compute hosts fetch and store images (the public one if empty, else this machine's)")
 }
 
 // up runs the cloud until ctx ends.
@@ -66,13 +73,17 @@ func up(ctx context.Context, f *upFlags) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer l.Close()
+	at, err := addressesOf(l.Addr().String(), f.publicURL, f.internalURL)
+	if err != nil {
+		return err
+	}
 	db, err := openDB(ctx, f.db, dir)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	bells := work.NewBells()
-	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, Listen: l.Addr().String(), PublicURL: f.publicURL,
+	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
 		Outbound: f.outbound, PolicyFile: f.policy, Bell: bells, Bells: bells})
 	if err != nil {
 		return err
@@ -81,15 +92,11 @@ func up(ctx context.Context, f *upFlags) error {
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, l, c, agents, dir, f.publicURL)
+	return runAll(ctx, l, c, agents, dir, at.local)
 }
 
 // runAll serves, works and says when everything is ready.
-func runAll(ctx context.Context, l net.Listener, c *cloud, agents []*computed.Agent, dir, publicURL string) error {
-	base := publicURL
-	if base == "" {
-		base = internalURL(l.Addr().String())
-	}
+func runAll(ctx context.Context, l net.Listener, c *cloud, agents []*computed.Agent, dir, base string) error {
 	err := writeCredentials(dir, base, c.password)
 	if err != nil {
 		return err

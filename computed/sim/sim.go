@@ -97,6 +97,8 @@ type Options struct {
 	Latency func(Call) time.Duration
 	// Faults are what goes wrong.
 	Faults []Fault
+	// Fetch, if set, fetches the images that guests boot from, as a real host does.
+	Fetch func(context.Context, *work.Image) error
 	// NoAgent makes SetPassword fail with computed.ErrNoAgent.
 	NoAgent bool
 	// Now is the clock, time.Now if nil.
@@ -324,6 +326,12 @@ func (d *Driver) State(ctx context.Context, uuid string) (work.PowerState, error
 
 // FetchImage notes that the image is here.
 func (d *Driver) FetchImage(ctx context.Context, g *work.Guest) error {
+	if d.o.Fetch != nil {
+		err := d.o.Fetch(ctx, &g.Image)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", OpFetchImage, g.UUID, err)
+		}
+	}
 	return d.do(ctx, OpFetchImage, g.UUID, func(h *hostState) error {
 		h.Images[g.Image.ID] = true
 		return nil
