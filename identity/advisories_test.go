@@ -359,7 +359,7 @@ func TestOSSA_2014_018_2014_022_2020_005_2026_005_CredentialsGainNoRoles(t *test
 				if _, a := c.rescope(cred, projectScope(project)); a.code != 403 {
 					t.Errorf("rescoping a credential's token = %d", a.code)
 				}
-				if _, a := c.auth(`{"methods":["application_credential"],"application_credential":{"id":"`+id+`","secret":"`+secret+`"}}`, adminScope); a.code != 403 {
+				if _, a := c.auth(`{"methods":["application_credential"],"application_credential":{"id":"`+id+`","secret":"`+secret+`"}}`, adminScope); a.code != 401 {
 					t.Errorf("a credential with a scope = %d", a.code)
 				}
 				if a := c.do("POST", at, cred, `{"application_credential":{"name":"more"}}`); a.code != 403 {

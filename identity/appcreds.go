@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"cmp"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -272,20 +273,18 @@ func (s *Service) deleteAppCred(w http.ResponseWriter, r *http.Request) error {
 // proveAppCred checks {"id" or "name" and "user", "secret"} of a login.
 func (s *Service) proveAppCred(r *http.Request, in object, g *grant) (string, error) {
 	f := fields{in: in}
-	id, name, secret := f.text("id", maxName), f.text("name", maxName), f.text("secret", maxBody)
-	if _, ok := in["secret"].(string); !ok {
-		f.wrong("secret", "it is missing or not a string")
-	}
+	id, name, secret := f.text("id", maxName), f.text("name", maxName), f.secret("secret")
 	var ref reference
-	if id == "" {
+	switch {
+	case f.err != nil || id != "":
+	case name == "":
+		f.err = expecting("name or ID", "application credential")
+	case f.object("user") == nil:
+		f.err = cmp.Or(f.err, expecting("user", "application credential"))
+	default:
 		user := fields{in: f.object("user")}
-		ref = readReference(&user)
-		if name == "" {
-			f.wrong("id", "neither id nor name is given")
-		}
-		if f.err == nil {
-			f.err = user.err
-		}
+		ref = readReference(&user, "user")
+		f.err = user.err
 	}
 	if f.err != nil {
 		return "", f.err

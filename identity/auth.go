@@ -1,11 +1,13 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"kilonova/compat"
 	"kilonova/schema"
@@ -57,35 +59,55 @@ func (s *Service) login(w http.ResponseWriter, r *http.Request) error {
 	return s.answerToken(w, r, http.StatusCreated, text, t)
 }
 
-// prove checks all methods of the request, each at most once; they must agree on the user.
-func (s *Service) prove(r *http.Request, in object) (*grant, error) {
+// prover checks one method's part of a login and gives the user whom it proves.
+type prover func(r *http.Request, in object, g *grant) (string, error)
+
+// readMethods gives the methods that a login names, each once, with their parts.
+func (s *Service) readMethods(in object) (methods []string, parts map[string]object, err error) {
 	f := fields{in: in}
 	who := fields{in: f.object("identity")}
+	if f.err == nil && who.in == nil {
+		return nil, nil, expecting("identity", "auth")
+	}
+	if _, ok := who.in["methods"].([]any); f.err == nil && !ok {
+		who.wrong("methods", "it is missing or not a list")
+	}
 	const knownMethods = 3
-	methods := who.texts("methods", 2*knownMethods)
-	if f.err == nil {
-		f.err = who.err
+	methods = who.texts("methods", 2*knownMethods)
+	parts = map[string]object{}
+	for _, m := range methods {
+		if !who.has(m) {
+			return nil, nil, cmp.Or(f.err, who.err, expecting(clip(m), "identity"))
+		}
+		parts[m] = who.object(m)
+		if parts[m] == nil {
+			who.wrong(clip(m), "it is not an object")
+		}
 	}
-	if f.err == nil && len(methods) == 0 {
-		f.wrong("methods", "it is empty or missing")
+	return methods, parts, cmp.Or(f.err, who.err)
+}
+
+// prove checks all methods of the request, each at most once; they must agree on the user.
+func (s *Service) prove(r *http.Request, in object) (*grant, error) {
+	methods, parts, err := s.readMethods(in)
+	if err != nil {
+		return nil, err
 	}
-	if f.err != nil {
-		return nil, f.err
-	}
-	provers := map[string]func(*http.Request, object, *grant) (string, error){
+	provers := map[string]prover{
 		"password": s.provePassword, "token": s.proveToken, "application_credential": s.proveAppCred,
+	}
+	for _, m := range methods {
+		if provers[m] == nil {
+			return nil, errLogin()
+		}
+	}
+	err = checkScope(in, slices.Contains(methods, "application_credential"))
+	if err != nil {
+		return nil, err
 	}
 	g := &grant{at: s.tick()}
 	for _, m := range methods {
-		prover := provers[m]
-		if prover == nil {
-			return nil, errLogin()
-		}
-		part := who.object(m)
-		if who.err != nil || part == nil {
-			return nil, compat.BadRequest("Invalid input for field '%s': it is not an object", m)
-		}
-		user, err := prover(r, part, g)
+		user, err := provers[m](r, parts[m], g)
 		if err != nil {
 			return nil, err
 		}
@@ -95,10 +117,51 @@ func (s *Service) prove(r *http.Request, in object) (*grant, error) {
 		g.user = user
 		g.methods = append(g.methods, m)
 	}
+	if g.user == "" {
+		return nil, errLogin() // no method at all
+	}
 	if g.appCred != nil && (g.parent != nil || len(methods) > 1) {
 		return nil, errLogin() // a credential stands for itself; nothing may be added to it
 	}
 	return g, nil
+}
+
+// scopeWords are what a scope may be, as Keystone lists them in its refusal.
+var scopeWords = []string{"system", "project", "domain", trustScope, unscoped}
+
+const (
+	trustScope = "OS-TRUST:trust"
+	unscoped   = "unscoped"
+)
+
+// checkScope refuses, before anything is proved, a scope that nothing could be.
+func checkScope(in object, byCredential bool) error {
+	v := in["scope"]
+	if v == nil {
+		return nil
+	}
+	scope, ok := v.(map[string]any)
+	if !ok && v != unscoped {
+		if _, text := v.(string); !text {
+			return compat.BadRequest("Invalid input for field 'scope': it is not an object")
+		}
+	}
+	if byCredential {
+		return compat.Unauthorized("Error authenticating with application credential: Application credentials cannot request a scope.")
+	}
+	if v == unscoped {
+		return nil
+	}
+	named := 0
+	for _, word := range scopeWords {
+		if _, ok := scope[word]; ok {
+			named++
+		}
+	}
+	if named != 1 {
+		return expecting("system, project, domain, OS-TRUST:trust or unscoped", "scope")
+	}
+	return nil
 }
 
 type loginRow struct {
@@ -115,23 +178,37 @@ const (
 // reference is {"id"} or {"name", "domain": {"id" or "name"}}.
 type reference struct{ id, name, domainID, domainName string }
 
-func readReference(f *fields) reference {
+// readReference reads one; as in Keystone a name comes before an id that is there besides.
+func readReference(f *fields, kind string) reference {
 	ref := reference{id: f.text("id", maxName), name: f.text("name", maxName)}
-	if d := f.object("domain"); d != nil {
-		inner := fields{in: d}
-		ref.domainID, ref.domainName = inner.text("id", maxName), inner.text("name", maxName)
-		if f.err == nil {
-			f.err = inner.err
-		}
+	d := f.object("domain")
+	if ref.name != "" {
+		ref.id = ""
 	}
 	switch {
 	case f.err != nil:
 	case ref.id == "" && ref.name == "":
-		f.wrong("id", "neither id nor name is given")
-	case ref.id == "" && ref.domainID == "" && ref.domainName == "":
-		f.wrong("domain", "a name needs a domain")
+		f.err = expecting("id or name", kind)
+	case ref.id == "" && d == nil:
+		f.err = expecting("domain", kind)
+	case ref.id == "":
+		inner := fields{in: d}
+		ref.domainID, ref.domainName = readDomainReference(&inner)
+		f.err = inner.err
 	}
 	return ref
+}
+
+// readDomainReference reads {"id" or "name"}.
+func readDomainReference(f *fields) (id, name string) {
+	id, name = f.text("id", maxName), f.text("name", maxName)
+	if f.err == nil && id == "" && name == "" {
+		f.err = expecting("id or name", "domain")
+	}
+	if name != "" {
+		id = ""
+	}
+	return id, name
 }
 
 // provePassword checks {"user": {...}}. A user who does not exist takes as long as one with
@@ -139,12 +216,12 @@ func readReference(f *fields) reference {
 func (s *Service) provePassword(r *http.Request, in object, _ *grant) (string, error) {
 	outer := fields{in: in}
 	f := fields{in: outer.object("user")}
-	ref := readReference(&f)
-	password := f.text("password", maxBody)
-	if _, ok := f.in["password"].(string); !ok {
-		f.wrong("password", "it is missing or not a string")
+	if outer.err == nil && f.in == nil {
+		return "", expecting("user", "password")
 	}
-	err := errors.Join(outer.err, f.err)
+	ref := readReference(&f, "user")
+	password := f.secret("password")
+	err := cmp.Or(outer.err, f.err)
 	if err != nil {
 		return "", err
 	}
@@ -153,6 +230,15 @@ func (s *Service) provePassword(r *http.Request, in object, _ *grant) (string, e
 		return "", err
 	}
 	return s.checkSecret(r, attemptKey(r, "user", ref.id, ref.domainID, ref.domainName, ref.name), row, password)
+}
+
+// secret reads what proves somebody: a string, or nothing at all, which proves nobody.
+func (f *fields) secret(key string) string {
+	text := f.text(key, maxBody)
+	if f.has(key) && f.in[key] == nil {
+		f.wrong(key, "it is not a string")
+	}
+	return text
 }
 
 // checkSecret compares a password or a credential's secret, with a limit on failures. An
@@ -209,13 +295,12 @@ func (s *Service) findDomain(ctx context.Context, ref reference) (string, error)
 	return id, err
 }
 
-// proveToken checks {"id": TOKEN}. A token that came from an application credential makes
-// no other: it would have rights that the credential does not.
+// proveToken checks {"id": TOKEN}.
 func (s *Service) proveToken(r *http.Request, in object, g *grant) (string, error) {
 	f := fields{in: in}
 	text := f.text("id", maxBody)
 	if f.err == nil && text == "" {
-		f.wrong("id", "it is empty or missing")
+		f.err = expecting("id", "token")
 	}
 	if f.err != nil {
 		return "", f.err
@@ -225,6 +310,7 @@ func (s *Service) proveToken(r *http.Request, in object, g *grant) (string, erro
 		return "", refused(err)
 	}
 	if t.claims.AppCred != "" {
+		// It would have rights that the credential does not.
 		return "", compat.Forbidden("Using an application credential's token to get another token is not allowed.")
 	}
 	g.parent = t
@@ -234,44 +320,37 @@ func (s *Service) proveToken(r *http.Request, in object, g *grant) (string, erro
 // wantedScope reads what the token shall be for, and finds it.
 func (s *Service) wantedScope(ctx context.Context, in object, g *grant) (scopeKey, error) {
 	k := scopeKey{user: g.user}
-	v, given := in["scope"]
 	if g.appCred != nil {
-		if given && v != nil {
-			return k, compat.Forbidden("Error authenticating with application credential: Application credentials cannot request a scope.")
-		}
 		k.project, k.appCred = g.appCred.ProjectID, g.appCred.ID
 		return k, nil
 	}
-	if !given || v == nil {
+	v := in["scope"]
+	if v == nil {
 		return s.defaultScope(ctx, k)
 	}
-	if v == "unscoped" {
-		return k, nil
-	}
 	scope, ok := v.(map[string]any)
-	if !ok {
-		return k, compat.BadRequest("Invalid input for field 'scope': it is not an object")
-	}
-	if _, ok := scope["unscoped"]; ok && len(scope) == 1 {
+	if _, none := scope[unscoped]; !ok || none {
 		return k, nil
 	}
 	err := s.readScope(ctx, scope, &k)
+	if err == nil && g.parent != nil && g.parent.claims.System != "" && !k.system {
+		return k, compat.Forbidden("You are not authorized to perform the requested action: " +
+			"Using a system-scoped token to create a project-scoped or domain-scoped token is not allowed.")
+	}
 	if errors.Is(err, errNoAccess) {
 		return k, errLogin()
 	}
 	return k, err
 }
 
+// readScope reads a scope that checkScope has let through.
 func (s *Service) readScope(ctx context.Context, scope object, k *scopeKey) error {
-	if len(scope) != 1 {
-		return compat.BadRequest("Invalid input for field 'scope': it must name one of project, domain and system")
-	}
 	f := fields{in: scope}
 	switch {
 	case f.has("project"):
 		inner := fields{in: f.object("project")}
-		ref := readReference(&inner)
-		err := errors.Join(f.err, inner.err)
+		ref := readReference(&inner, "project")
+		err := cmp.Or(f.err, inner.err)
 		if err != nil {
 			return err
 		}
@@ -279,25 +358,28 @@ func (s *Service) readScope(ctx context.Context, scope object, k *scopeKey) erro
 		return err
 	case f.has("domain"):
 		inner := fields{in: f.object("domain")}
-		ref := reference{domainID: inner.text("id", maxName), domainName: inner.text("name", maxName)}
-		if f.err == nil && inner.err == nil && ref == (reference{}) {
-			inner.wrong("domain", "neither id nor name is given")
-		}
-		err := errors.Join(f.err, inner.err)
+		var ref reference
+		ref.domainID, ref.domainName = readDomainReference(&inner)
+		err := cmp.Or(f.err, inner.err)
 		if err != nil {
 			return err
 		}
 		k.domain, err = s.findDomain(ctx, ref)
 		return err
-	case f.has("system"):
+	case f.has(trustScope):
+		inner := fields{in: f.object(trustScope)}
+		if inner.text("id", maxName) == "" && inner.err == nil {
+			inner.err = expecting("trust_id", "trust")
+		}
+		return cmp.Or(f.err, inner.err, errNoAccess) // there are no trusts
+	default:
 		inner := fields{in: f.object("system")}
-		if f.err != nil || !inner.boolean("all", false) || inner.err != nil {
+		if f.err != nil || inner.in == nil || !inner.boolean("all", true) || inner.err != nil {
 			return compat.BadRequest("Invalid input for field 'system': it must be {\"all\": true}")
 		}
 		k.system = true
 		return nil
 	}
-	return compat.BadRequest("Invalid input for field 'scope': it must name one of project, domain and system")
 }
 
 const selectProjectNamed = `SELECT id FROM identity_projects WHERE domain_id = ? AND name = ?`

@@ -2,7 +2,9 @@ package identity
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"net/http"
@@ -48,24 +50,69 @@ func readBody(r *http.Request, key string) (object, error) {
 	return inner, nil
 }
 
-// readObject gives the request's body.
-func readObject(r *http.Request) (object, error) {
-	raw, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
+// expecting is Keystone's 400 for what a request should hold and does not.
+func expecting(what, where string) error {
+	return compat.BadRequest("Expecting to find %s in %s. The server could not comply with the request since it is "+
+		"either malformed or otherwise incorrect. The client is assumed to be in error.", what, where)
+}
+
+// isJSON reports whether a content type promises JSON; none promises nothing else.
+func isJSON(contentType string) bool {
+	if contentType == "" {
+		return true
 	}
+	kind := strings.ToLower(strings.TrimSpace(strings.Split(contentType, ";")[0]))
+	return kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
+}
+
+// jsonBody lets requests through that have no body, or a JSON object of the content type for
+// one: Keystone asks that of every request, whether or not its operation reads a body.
+func jsonBody(h func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if r.Body == nil || r.ContentLength == 0 {
+			return h(w, r)
+		}
+		raw, err := io.ReadAll(r.Body)
+		if err != nil {
+			return err
+		}
+		if len(raw) == 0 {
+			r.Body = http.NoBody
+			return h(w, r)
+		}
+		if !isJSON(r.Header.Get("Content-Type")) {
+			return expecting("application/json", "Content-Type header")
+		}
+		in, err := decodeObject(raw)
+		if err != nil {
+			return err
+		}
+		return h(w, r.WithContext(context.WithValue(r.Context(), bodyKey, in)))
+	}
+}
+
+// readObject gives the request's body, which jsonBody has read.
+func readObject(r *http.Request) (object, error) {
+	in, ok := r.Context().Value(bodyKey).(object)
+	if !ok {
+		return nil, expecting("valid JSON", "request body")
+	}
+	return in, nil
+}
+
+func decodeObject(raw []byte) (object, error) {
 	if !utf8.Valid(raw) {
 		return nil, compat.BadRequest("Malformed request body: it is not UTF-8.")
 	}
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
 	var outer object
-	err = d.Decode(&outer)
-	if err == nil && d.More() {
-		err = io.ErrUnexpectedEOF
+	err := d.Decode(&outer)
+	if err == nil {
+		_, err = d.Token() // nothing may follow
 	}
-	if err != nil {
-		return nil, compat.BadRequest("Malformed request body: it is not a JSON object.")
+	if !errors.Is(err, io.EOF) || outer == nil {
+		return nil, expecting("valid JSON", "request body")
 	}
 	return outer, nil
 }

@@ -45,6 +45,7 @@ func (s *Service) routes() http.Handler {
 		s.roleRoutes(), s.grantRoutes(), s.catalogRoutes(), s.appCredRoutes(), s.emptyRoutes()}
 	for _, table := range tables {
 		for _, rt := range table {
+			rt.handle = jsonBody(rt.handle)
 			h := s.adapter(rt.handle)
 			if rt.access != public {
 				h = s.Authenticate(s.adapter(rt.guarded))

@@ -12,7 +12,10 @@ import (
 
 type contextKey int
 
-const sessionKey contextKey = iota
+const (
+	sessionKey contextKey = iota
+	bodyKey               // the request's body, an object
+)
 
 // sessionFrom gives the checked token of a request to this package's own handlers.
 func sessionFrom(ctx context.Context) *session {
