@@ -1,16 +1,20 @@
 package computed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jmoiron/sqlx"
 
 	"kilonova/schema"
 	"kilonova/work"
@@ -24,13 +28,15 @@ type Config struct {
 	Bell   work.Bell // rings work.API when something is finished; nil for none
 	Wake   <-chan struct{}
 	// Doorbell is the address at which Wake is rung, for the host's row; "" inside `up`.
-	Doorbell   string
-	Poll       time.Duration // between polls when idle; a second, jittered, if 0
-	Heartbeat  time.Duration // between heartbeats; 5 s if 0
-	Reconcile  time.Duration // between comparisons with the hypervisor; a minute if 0
-	Clock      schema.Clock
-	Log        *slog.Logger
-	Parallel   int // servers worked on at once; 16 if 0
+	Doorbell  string
+	Poll      time.Duration // between polls when idle; a second, jittered, if 0
+	Heartbeat time.Duration // between heartbeats; 5 s if 0
+	Reconcile time.Duration // between comparisons with the hypervisor; a minute if 0
+	Clock     schema.Clock
+	Log       *slog.Logger
+	// Parallel is how many servers are worked on at once; 16 if 0. As many deletes, and as
+	// much superseded work, run beside them.
+	Parallel   int
 	HTTPClient *http.Client
 	// Register makes the host's row where the account may; nil where `kilonova host add`
 	// has made it.
@@ -44,7 +50,9 @@ type Agent struct {
 	started schema.Micros
 	ready   chan struct{}
 	slots   chan struct{}
+	quick   chan struct{} // slots of deletes and of what is superseded: they wait behind nobody
 	idle    chan struct{} // a piece of work ended: there may be room for more
+	looked  time.Time     // when the servers of running jobs were looked at
 
 	mu      sync.Mutex
 	busy    map[string]*job // by server uuid
@@ -54,6 +62,8 @@ type Agent struct {
 
 // job is a piece of work that runs.
 type job struct {
+	id         int64
+	kind       work.Kind
 	generation int64
 	cancel     context.CancelCauseFunc
 }
@@ -66,8 +76,13 @@ const (
 	lease            = 60 * time.Second
 )
 
-// errSuperseded says that the server went on without this work.
-var errSuperseded = errors.New("superseded by newer work")
+// Why a job ends early.
+var (
+	// errSuperseded says that the server went on without this work.
+	errSuperseded = errors.New("superseded by newer work")
+	errRowGone    = fmt.Errorf("its row is gone: %w", errSuperseded)
+	errOverdue    = errors.New("the deadline has passed")
+)
 
 // errReplaced says that a newer daemon has taken this host over.
 var errReplaced = errors.New("another daemon has started for this host")
@@ -90,7 +105,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	cfg.Log = cfg.Log.With("host", cfg.Host)
 	return &Agent{Config: cfg, id: uuid.NewString(), ready: make(chan struct{}), slots: make(chan struct{}, cfg.Parallel),
-		idle: make(chan struct{}, 1), busy: map[string]*job{}, reading: map[int64]bool{}, strange: map[string]bool{}}, nil
+		quick: make(chan struct{}, cfg.Parallel), idle: make(chan struct{}, 1), busy: map[string]*job{}, reading: map[int64]bool{}, strange: map[string]bool{}}, nil
 }
 
 func setDefault[T int | time.Duration](v *T, d T) {
@@ -164,18 +179,74 @@ type workRow struct {
 	ClaimedBy  string        `db:"claimed_by"`
 	LeaseUntil schema.Micros `db:"lease_until"`
 	Attempts   int           `db:"attempts"`
+	Deadline   schema.Micros `db:"deadline"`
 }
 
-const selectWork = `
-SELECT id, server_uuid, kind, generation, state, claimed_by, lease_until, attempts
-FROM work WHERE host = ? AND state IN ('queued', 'running') ORDER BY id LIMIT 200`
+// page is how many rows of the queue are looked at in one go.
+const page = 200
 
-// pollOnce starts what can be started: of each server the oldest piece, reads at once.
-func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
+const (
+	selectWork = `
+SELECT id, server_uuid, kind, generation, state, claimed_by, lease_until, attempts, deadline
+FROM work WHERE host = ? AND state IN ('queued', 'running')`
+	inOrder       = ` ORDER BY id LIMIT 200`
+	ofUrgentKinds = ` AND kind IN ('delete', 'console_output', 'diagnostics')`
+	ofServers     = ` AND server_uuid IN (?)`
+)
+
+// look reads the queue in its order: all of it, or its beginning with what must not wait
+// for the rest, which is deletes, reads, and whatever belongs to servers that are worked on.
+func (a *Agent) look(ctx context.Context) ([]workRow, error) {
 	var rows []workRow
-	err := a.DB.SelectContext(ctx, &rows, selectWork, a.Host)
+	err := a.DB.SelectContext(ctx, &rows, selectWork+inOrder, a.Host)
+	if err != nil || len(rows) < page {
+		return rows, wrap(err, "look for work")
+	}
+	var urgent []workRow
+	err = a.DB.SelectContext(ctx, &urgent, selectWork+ofUrgentKinds+inOrder, a.Host)
 	if err != nil {
-		return fmt.Errorf("look for work: %w", err)
+		return nil, fmt.Errorf("look for urgent work: %w", err)
+	}
+	if busy := a.busyServers(); len(busy) > 0 {
+		stmt, args, err := sqlx.In(selectWork+ofServers, a.Host, busy)
+		if err != nil {
+			return nil, fmt.Errorf("look for superseding work: %w", err)
+		}
+		var more []workRow
+		err = a.DB.SelectContext(ctx, &more, stmt, args...)
+		if err != nil {
+			return nil, fmt.Errorf("look for superseding work: %w", err)
+		}
+		urgent = append(urgent, more...)
+	}
+	rows = append(rows, urgent...)
+	slices.SortFunc(rows, func(x, y workRow) int { return cmp.Compare(x.ID, y.ID) })
+	return slices.CompactFunc(rows, func(x, y workRow) bool { return x.ID == y.ID }), nil
+}
+
+func (a *Agent) busyServers() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Collect(maps.Keys(a.busy))
+}
+
+// pollOnce starts what can be started: of each server the oldest piece, reads at once. Full
+// slots keep nothing else from being seen.
+func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
+	rows, err := a.look(ctx)
+	if err != nil {
+		return err
+	}
+	newest, there := map[string]int64{}, map[int64]bool{}
+	for i := range rows {
+		there[rows[i].ID] = true
+		if reads[rows[i].Kind] == nil {
+			newest[rows[i].ServerUUID] = max(newest[rows[i].ServerUUID], rows[i].Generation)
+		}
+	}
+	err = a.endUnwanted(ctx, newest, there)
+	if err != nil {
+		return err
 	}
 	seen := map[string]bool{}
 	for i := range rows {
@@ -184,33 +255,93 @@ func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
 			a.startRead(ctx, wg, row)
 			continue
 		}
-		a.mu.Lock()
-		running := a.busy[row.ServerUUID]
-		a.mu.Unlock()
-		if running != nil && row.Generation > running.generation {
-			running.cancel(errSuperseded) // the API has gone on: whatever runs no longer counts
-		}
-		if running != nil || seen[row.ServerUUID] {
+		if seen[row.ServerUUID] || a.running(row.ServerUUID) {
 			continue
 		}
 		seen[row.ServerUUID] = true
-		if !a.startJob(ctx, wg, row) {
-			return nil // no room; the end of a job polls again
+		slots := a.slots
+		if row.Kind == work.Delete || row.Generation < newest[row.ServerUUID] {
+			slots = a.quick
+		}
+		a.startJob(ctx, wg, row, slots) // without room it waits: the end of a job polls again
+	}
+	return nil
+}
+
+func (a *Agent) running(server string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.busy[server] != nil
+}
+
+const selectGenerations = `SELECT uuid, generation FROM servers WHERE host = ? AND deleted = 0 AND uuid IN (?)`
+
+// endUnwanted cancels jobs that no longer count: whose row is gone, whose server has newer
+// work, or has gone on without any. Deletes go on: nothing can want the guest back.
+func (a *Agent) endUnwanted(ctx context.Context, newest map[string]int64, there map[int64]bool) error {
+	var servers []string
+	a.mu.Lock()
+	for id, j := range a.busy {
+		switch {
+		case j.kind == work.Delete:
+		case !there[j.id]:
+			j.cancel(errRowGone)
+		case newest[id] > j.generation:
+			j.cancel(errSuperseded)
+		default:
+			servers = append(servers, id)
+		}
+	}
+	a.mu.Unlock()
+	if len(servers) == 0 || time.Since(a.looked) < a.Poll {
+		return nil
+	}
+	a.looked = time.Now()
+	stmt, args, err := sqlx.In(selectGenerations, a.Host, servers)
+	if err != nil {
+		return fmt.Errorf("look at servers: %w", err)
+	}
+	var rows []struct {
+		UUID       string `db:"uuid"`
+		Generation int64  `db:"generation"`
+	}
+	err = a.DB.SelectContext(ctx, &rows, stmt, args...)
+	if err != nil {
+		return fmt.Errorf("look at servers: %w", err)
+	}
+	now := map[string]int64{}
+	for _, row := range rows {
+		now[row.UUID] = row.Generation
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range servers {
+		if j := a.busy[id]; j != nil && j.generation != now[id] {
+			j.cancel(errSuperseded)
 		}
 	}
 	return nil
 }
 
-// startJob runs a piece of work beside the others; false when there is no room.
-func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow) bool {
+// longestWork bounds what is left until a deadline, so that no figure overflows.
+const longestWork = 24 * time.Hour
+
+// until gives a context that ends at the row's deadline, as this host's clock has it.
+func (a *Agent) until(ctx context.Context, row *workRow) (context.Context, context.CancelFunc) {
+	left := min(row.Deadline-a.Clock.Now(), schema.Micros(longestWork.Microseconds()))
+	return context.WithTimeoutCause(ctx, time.Duration(left)*time.Microsecond, errOverdue)
+}
+
+// startJob runs a piece of work beside the others, if there is room.
+func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow, slots chan struct{}) {
 	select {
-	case a.slots <- struct{}{}:
+	case slots <- struct{}{}:
 	default:
-		return false
+		return
 	}
 	jobCtx, cancel := context.WithCancelCause(ctx)
 	a.mu.Lock()
-	a.busy[row.ServerUUID] = &job{row.Generation, cancel}
+	a.busy[row.ServerUUID] = &job{row.ID, row.Kind, row.Generation, cancel}
 	a.mu.Unlock()
 	wg.Add(1)
 	go func() {
@@ -220,19 +351,20 @@ func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow) 
 			a.mu.Lock()
 			delete(a.busy, row.ServerUUID)
 			a.mu.Unlock()
-			<-a.slots
+			<-slots
 			select {
 			case a.idle <- struct{}{}:
 			default:
 			}
 		}()
-		err := a.carryOut(ctx, jobCtx, row)
+		timed, stop := a.until(jobCtx, row)
+		defer stop()
+		err := a.carryOut(ctx, timed, row)
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "work", "kind", row.Kind, "server", row.ServerUUID, "err", err)
 			pause(ctx, time.Second) // the database may be away: the row is still there
 		}
 	}()
-	return true
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -258,7 +390,9 @@ func (a *Agent) startRead(ctx context.Context, wg *sync.WaitGroup, row *workRow)
 			delete(a.reading, row.ID)
 			a.mu.Unlock()
 		}()
-		err := a.carryOut(ctx, ctx, row)
+		timed, stop := a.until(ctx, row)
+		defer stop()
+		err := a.carryOut(ctx, timed, row)
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "question", "kind", row.Kind, "server", row.ServerUUID, "err", err)
 		}
@@ -275,7 +409,7 @@ const selectArgs = `SELECT args FROM work WHERE id = ? AND host = ?`
 
 // carryOut claims a piece of work, does it and reports. An error means that the database
 // could not be asked or told: the row stays and is taken up again. jobCtx ends earlier than
-// ctx when the work is superseded.
+// ctx when the work is superseded, its row gone or its deadline past.
 func (a *Agent) carryOut(ctx, jobCtx context.Context, row *workRow) error {
 	now := a.Clock.Now()
 	mine, err := schema.Changed(a.DB.ExecContext(ctx, claimWork, a.id, now+schema.Micros(lease.Microseconds()), row.Attempts+1, now,
@@ -292,7 +426,7 @@ func (a *Agent) carryOut(ctx, jobCtx context.Context, row *workRow) error {
 	defer stopRenewing()
 	go a.renew(renewCtx, row.ID)
 	res, done := a.do(jobCtx, row, raw)
-	if ctx.Err() != nil && !errors.Is(context.Cause(jobCtx), errSuperseded) {
+	if cause := context.Cause(jobCtx); ctx.Err() != nil && !errors.Is(cause, errSuperseded) && !errors.Is(cause, errOverdue) {
 		return ctx.Err() // stopping: the work goes on at the next start
 	}
 	return a.report(context.WithoutCancel(ctx), row, done, res)

@@ -40,7 +40,7 @@ func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, 
 	}
 	a.Log.WarnContext(ctx, "work failed", "kind", row.Kind, "server", row.ServerUUID, "attempt", row.Attempts+1, "err", err)
 	res.Detail, res.Message, res.Reason = err.Error(), messageOf(row.Kind, err), reasonOf(err)
-	res.Retry = row.Kind == work.Spawn && !errors.Is(err, ErrDiskTooSmall) && !errors.Is(err, errSuperseded)
+	res.Retry = row.Kind == work.Spawn && !errors.Is(err, ErrDiskTooSmall) && !errors.Is(err, errSuperseded) && !errors.Is(err, errOverdue)
 	return res, work.Failed
 }
 
@@ -71,6 +71,8 @@ func messageOf(k work.Kind, err error) string {
 	switch {
 	case errors.Is(err, errSuperseded):
 		return "Another operation came first."
+	case errors.Is(err, errOverdue):
+		return "The compute host did not finish in time."
 	case errors.Is(err, ErrNoAgent):
 		return "QEMU guest agent is not enabled"
 	case errors.Is(err, ErrDiskTooSmall):

@@ -35,6 +35,9 @@ func runSteps(ctx context.Context, steps []Step, again bool, before func(context
 			continue
 		}
 		err = fmt.Errorf("%s: %w", steps[i].Name, err)
+		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
+			err = errors.Join(err, cause)
+		}
 		if again {
 			return errors.Join(err, undo(ctx, steps))
 		}

@@ -26,7 +26,7 @@ type hostView struct {
 // not in it: vm_state, generation, host, quota, capacity and ratios are the API's.
 var hostViews = []hostView{
 	{table: "work",
-		columns: []string{"id", "host", "server_uuid", "kind", "args", "generation", "state", "claimed_by", "lease_until", "attempts", "phase"},
+		columns: []string{"id", "host", "server_uuid", "kind", "args", "generation", "state", "claimed_by", "lease_until", "attempts", "phase", "deadline"},
 		writes:  []string{"state", "claimed_by", "lease_until", "attempts", "phase", "result", "started_at", "finished_at"},
 		where:   "t.host = {host} AND t.state IN ('queued', 'running', 'done', 'failed')"},
 	{table: "servers",
