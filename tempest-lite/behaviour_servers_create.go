@@ -371,7 +371,7 @@ func createAnswerChecks() []*Check {
 			}
 		}, coversCreate, coversLists, needs(NeedAdmin)),
 		behaviour("server create", "several-first", "without return_reservation_id the answer to a create of several is the first server", 0, func(t *T) {
-			body := t.ServerBody(Member, map[string]any{"max_count": 2})
+			body := t.ServerBody(Member, map[string]any{"min_count": 2, "max_count": 2})
 			name := body["server"].(map[string]any)["name"].(string)
 			resp := t.begin(Member, First, body)
 			list := t.Must(Member, First, "GET", "/servers?name="+name, nil, 200)

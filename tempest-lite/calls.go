@@ -29,6 +29,7 @@ type Call struct {
 	Undo       string            `yaml:"undo"`         // path to DELETE afterwards; {a.b} is taken from the answer; "image" is the image that was made of a server
 	Answer     any               `yaml:"answer"`       // what must be in the answer: values that are known
 	AnswerBy   map[string]any    `yaml:"answer_since"` // as Answer, from a version on
+	AnswerOwn  bool              `yaml:"answer_own"`   // the answer is known only where an administrator's run has made what is shown
 	Conflict   []Conflict        `yaml:"conflict"`     // calls that are 409
 	Unknown    *Unknown          `yaml:"unknown"`      // what an unknown id is answered with, where it is not 404
 	Needs      []Need            `yaml:"needs"`

@@ -105,8 +105,31 @@ type request struct {
 	header  http.Header
 }
 
-// send makes a call over plain HTTP. An error is one of the connection, not of the answer.
+// overQuota is how Nova says that a project has no room for a server.
+const overQuota = "Quota exceeded for "
+
+// exceeds tells whether the answer is that of a quota which the run could not raise.
+func (c *Cloud) exceeds(r *Response) bool {
+	return c.bounded && r != nil && r.Status == http.StatusForbidden && strings.Contains(r.Message(), overQuota)
+}
+
+// send makes a call. Where the quota of servers is small and the run could not raise it, a
+// call that finds it used up is made again when there is room.
 func (c *Cloud) send(ctx context.Context, r request) (*Response, error) {
+	for {
+		resp, err := c.sendOnce(ctx, r)
+		if err != nil || !c.exceeds(resp) || c.makeRoom == nil || !c.makeRoom(ctx) {
+			return resp, err
+		}
+	}
+}
+
+// sendOnce makes a call over plain HTTP. An error is one of the connection, not of the answer,
+// or a lackError: nothing is asked without the account that it is asked as.
+func (c *Cloud) sendOnce(ctx context.Context, r request) (*Response, error) {
+	if why := c.lacks(r.as); why != "" {
+		return nil, lackError(why)
+	}
 	var body io.Reader
 	switch b := r.body.(type) {
 	case nil:

@@ -56,8 +56,11 @@ type Cloud struct {
 	CloudMax   string  // what the cloud says of itself
 	legacy     bool    // old default policies are in force
 	accounts   map[Role]*account
-	missing    map[Role]string // why an account is not there
-	refused    map[string]bool // operations that make what many checks need, and are answered with 501
+	caller     *account                   // whose credentials the program was given
+	bounded    bool                       // quotas are in force that the run could not raise
+	makeRoom   func(context.Context) bool // gives a server of the run back to its quota, or waits until another does; false if that leads nowhere
+	missing    map[Role]string            // why an account is not there
+	refused    map[string]bool            // operations that make what many checks need, and are answered with 501
 	ledger     *Ledger
 	usual      usualTimes
 }
@@ -133,7 +136,7 @@ func (c *Cloud) login(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	c.accounts[Admin] = admin
+	c.caller, c.accounts[Admin] = admin, admin
 	if c.cfg.ComputeURL != "" {
 		c.computeURL = strings.TrimSuffix(c.cfg.ComputeURL, "/")
 		return nil
@@ -228,8 +231,11 @@ func (c *Cloud) lacks(as Role) string {
 	return "there is no account " + string(as)
 }
 
-// ProjectID is the project of a role's account.
+// ProjectID is the project of a role's account. A caller that may only read stands for the member.
 func (c *Cloud) ProjectID(as Role) string {
+	if as == Member {
+		as = c.looker()
+	}
 	if a := c.accounts[as]; a != nil {
 		return a.projectID
 	}
@@ -238,6 +244,9 @@ func (c *Cloud) ProjectID(as Role) string {
 
 // UserID is the id of the user that a role's account is.
 func (c *Cloud) UserID(as Role) string {
+	if as == Member {
+		as = c.looker()
+	}
 	if a := c.accounts[as]; a != nil {
 		return a.userID
 	}
@@ -246,7 +255,7 @@ func (c *Cloud) UserID(as Role) string {
 
 func (c *Cloud) compute(as Role, v Version) (*gophercloud.ServiceClient, error) {
 	if why := c.lacks(as); why != "" {
-		return nil, errors.New(why)
+		return nil, lackError(why)
 	}
 	return &gophercloud.ServiceClient{
 		ProviderClient: c.accounts[as].provider,
@@ -287,8 +296,7 @@ func (c *Cloud) makeAccounts(ctx context.Context) error {
 	for _, as := range []Role{Member, Other} {
 		p, err := projects.Create(ctx, id, projects.CreateOpts{Name: c.Prefix + "-" + string(as), DomainID: domain, Description: "made by tempest-lite, removed at its end"}).Extract()
 		if gophercloud.ResponseCodeIs(err, http.StatusForbidden) {
-			c.aloneAs(admin)
-			return nil
+			return c.aloneAs(ctx)
 		}
 		if err != nil {
 			return fmt.Errorf("making a project: %w", err)
@@ -325,12 +333,28 @@ func (c *Cloud) makeAccounts(ctx context.Context) error {
 	return nil
 }
 
-func (c *Cloud) aloneAs(admin *account) {
-	c.accounts[Member] = admin
+// aloneAs makes the caller the only account of the run: as a member, or as a reader where
+// the cloud keeps readers from making servers.
+func (c *Cloud) aloneAs(ctx context.Context) error {
 	delete(c.accounts, Admin)
+	c.accounts[Member] = c.caller
 	for _, as := range []Role{Admin, Reader, Nobody, Manager, Service, Other} {
 		c.missing[as] = "these credentials may not make projects and users"
 	}
+	// No flavor has this id, so nothing comes of it: either the caller may not, or is told so.
+	const none = "11111111-2222-4333-8444-555555555555"
+	resp, err := c.send(ctx, request{as: Member, version: First, method: "POST", path: "/servers", body: map[string]any{
+		"server": map[string]any{"name": c.Prefix, "imageRef": none, "flavorRef": none},
+	}})
+	if err != nil {
+		return err
+	}
+	if resp.Status == http.StatusForbidden {
+		c.accounts[Reader] = c.caller
+		delete(c.accounts, Member)
+		c.missing[Member] = "these credentials may only read"
+	}
+	return nil
 }
 
 func (c *Cloud) domain(a *account) (string, error) {
@@ -388,7 +412,7 @@ func (c *Cloud) probePolicy(ctx context.Context) error {
 		c.legacy = true
 		return nil
 	}
-	if c.accounts[Nobody] == nil {
+	if c.lacks(Nobody) != "" {
 		return nil
 	}
 	resp, err := c.send(ctx, request{as: Nobody, version: First, method: "GET", path: "/servers"})
@@ -426,21 +450,26 @@ func (c *Cloud) probeRefusals(ctx context.Context) error {
 // cannot be set keeps them, and the checks that hit them say so.
 func (c *Cloud) raiseQuotas(ctx context.Context) error {
 	if c.lacks(Admin) != "" {
+		c.bounded = true
 		return nil
 	}
 	const none = -1
 	quotas := map[string]any{"instances": none, "cores": none, "ram": none, "key_pairs": none, "server_groups": none, "server_group_members": none}
 	for _, as := range []Role{Member, Other} {
-		_, err := c.send(ctx, request{as: Admin, version: First, method: "PUT", path: "/os-quota-sets/" + c.ProjectID(as), body: map[string]any{"quota_set": quotas}})
+		resp, err := c.send(ctx, request{as: Admin, version: First, method: "PUT", path: "/os-quota-sets/" + c.ProjectID(as), body: map[string]any{"quota_set": quotas}})
 		if err != nil {
 			return err
 		}
+		c.bounded = c.bounded || resp.Status != http.StatusOK
 	}
 	return nil
 }
 
 // Policies says in words which default policies are in force.
 func (c *Cloud) Policies() string {
+	if c.lacks(Nobody) != "" && c.lacks(Reader) != "" && c.cfg.Policy != "new" && c.cfg.Policy != "legacy" {
+		return "not looked at, since these credentials may not make users"
+	}
 	if c.legacy {
 		return "old defaults (the roles reader and member are not told apart)"
 	}
@@ -452,8 +481,7 @@ func (c *Cloud) ComputeURL() string { return c.computeURL }
 
 // catalogued tells whether the catalogue has a service of one of these types.
 func (c *Cloud) catalogued(types ...string) bool {
-	a := c.accounts[Member]
-	result, ok := a.provider.GetAuthResult().(tokens.CreateResult)
+	result, ok := c.caller.provider.GetAuthResult().(tokens.CreateResult)
 	if !ok {
 		return false
 	}
@@ -472,6 +500,9 @@ func (c *Cloud) lack(ctx context.Context, n Need) string {
 	case NeedNewPolicy:
 		if c.legacy {
 			return "the cloud has Nova's old default policies in force, under which every role of a project may do what its members may"
+		}
+		if c.lacks(Member) != "" {
+			return "" // the caller is a reader that may not make servers: they are enforced
 		}
 		return c.lacks(Nobody)
 	case NeedManager:

@@ -39,7 +39,9 @@ type sharedValue struct {
 }
 
 func newFixtures(c *Cloud) *fixtures {
-	return &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[shelf][]string{}}, makers: valueMakers()}
+	f := &fixtures{cloud: c, shared: map[string]*sharedValue{}, pool: pool{free: map[shelf][]string{}}, makers: valueMakers()}
+	c.makeRoom = f.makeRoom
+	return f
 }
 
 // refusedError carries the cloud's 501 out of the making of a shared thing.
@@ -127,6 +129,9 @@ func (c *Cloud) call(ctx context.Context, as Role, v Version, method, path strin
 		data, _ := json.Marshal(body)
 		return nil, refusedError{op: c.contract.match(method, path, string(data)), why: resp.Message()}
 	}
+	if c.exceeds(resp) {
+		return nil, lackError(noRoom + resp.Message())
+	}
 	if resp.Status != code {
 		return resp, gophercloud.ErrUnexpectedResponseCode{Method: method, URL: c.computeURL + path, Expected: []int{code}, Actual: resp.Status, Body: resp.Body}
 	}
@@ -142,7 +147,7 @@ func (t *T) Flavor(n int) string {
 
 func (c *Cloud) makeFlavor(ctx context.Context, n int) (any, error) {
 	if c.lacks(Admin) != "" {
-		resp, err := c.call(ctx, Member, First, "GET", "/flavors?sort_key=memory_mb&limit=2", nil, 200)
+		resp, err := c.call(ctx, c.looker(), First, "GET", "/flavors?sort_key=memory_mb&limit=2", nil, 200)
 		if err != nil {
 			return nil, err
 		}
@@ -198,9 +203,17 @@ func (c *Cloud) maker() Role {
 	return Member
 }
 
+// looker is who looks at what every role of the project may see.
+func (c *Cloud) looker() Role {
+	if c.lacks(Member) != "" {
+		return Reader
+	}
+	return Member
+}
+
 func (c *Cloud) imageClient(as Role) (*gophercloud.ServiceClient, error) {
 	if why := c.lacks(as); why != "" {
-		return nil, errors.New(why)
+		return nil, lackError(why)
 	}
 	return openstack.NewImageV2(c.accounts[as].provider, c.endpoints)
 }
@@ -208,7 +221,7 @@ func (c *Cloud) imageClient(as Role) (*gophercloud.ServiceClient, error) {
 // networkClient speaks to the network service as a role.
 func (c *Cloud) networkClient(as Role) (*gophercloud.ServiceClient, error) {
 	if why := c.lacks(as); why != "" {
-		return nil, errors.New(why)
+		return nil, lackError(why)
 	}
 	return openstack.NewNetworkV2(c.accounts[as].provider, c.endpoints)
 }
@@ -420,6 +433,10 @@ func (c *Cloud) deleteServer(as Role, id string) func(context.Context) error {
 			who = Admin // it may be locked
 		}
 		err := c.deleteAs(who, "/servers/"+id)(ctx)
+		if gophercloud.ResponseCodeIs(err, http.StatusConflict) && who != Admin { // who locked it may unlock it
+			_, _ = c.send(ctx, request{as: who, version: First, method: "POST", path: "/servers/" + id + "/action", body: map[string]any{"unlock": nil}})
+			err = c.deleteAs(who, "/servers/"+id)(ctx)
+		}
 		if err != nil {
 			return err
 		}

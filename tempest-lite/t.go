@@ -2,6 +2,7 @@ package tempestlite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -96,6 +97,10 @@ func (t *T) Do(as Role, v Version, method, path string, body any) *Response {
 
 func (t *T) do(r request) *Response {
 	resp, err := t.Cloud.send(t.Ctx, r)
+	var lack lackError
+	if errors.As(err, &lack) {
+		t.Skipf("%s", lack)
+	}
 	if err != nil {
 		t.Fatalf("no answer: %v", err)
 	}
@@ -122,6 +127,9 @@ func (t *T) Want(resp *Response, codes ...int) bool {
 	}
 	if why := t.Cloud.contract.defect(t.Check.ID, resp); why != "" {
 		t.Skipf("a defect of Nova's own: %s", why)
+	}
+	if t.Cloud.exceeds(resp) {
+		t.Skipf("%s%s", noRoom, resp.Message())
 	}
 	if resp.Status == http.StatusNotImplemented {
 		t.mayLack(resp)

@@ -55,7 +55,7 @@ func (t *T) RemoveImageOf(as Role, resp *Response) string {
 // do so at once, others after a time.
 func (t *T) offload(id string) {
 	if t.WaitStatus(Member, First, id, "SHELVED", "SHELVED_OFFLOADED").Str("server", "status") == "SHELVED" {
-		t.MustAct(t.Cloud.maker(), First, id, "shelveOffload", nil, 202)
+		t.MustAct(Admin, First, id, "shelveOffload", nil, 202)
 		t.WaitStatus(Member, First, id, "SHELVED_OFFLOADED")
 	}
 }

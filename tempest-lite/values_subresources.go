@@ -227,7 +227,7 @@ func (t *T) require(n Need) {
 // Volume makes an empty volume of 1 GiB, removed after the check.
 func (t *T) Volume() string {
 	t.require(NeedVolumes)
-	cinder, err := openstack.NewBlockStorageV3(t.Cloud.accounts[Member].provider, t.Cloud.endpoints)
+	cinder, err := openstack.NewBlockStorageV3(t.Cloud.caller.provider, t.Cloud.endpoints)
 	if err != nil {
 		t.Skipf("%v", err)
 	}
@@ -351,7 +351,7 @@ func (t *T) someShare() any {
 		return uuid.NewString()
 	}
 	t.require(NeedShares)
-	manila, err := openstack.NewSharedFileSystemV2(t.Cloud.accounts[Member].provider, t.Cloud.endpoints)
+	manila, err := openstack.NewSharedFileSystemV2(t.Cloud.caller.provider, t.Cloud.endpoints)
 	if err != nil {
 		t.Skipf("%v", err)
 	}
