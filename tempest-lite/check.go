@@ -92,6 +92,7 @@ type Result struct {
 	Refusal   string     // the operation that was refused, by name
 	Exchanges []Exchange // of what did not pass
 	Took      time.Duration
+	Cause     *Cause // what this failure and others come from; nil if it stands alone
 	Expected  bool   // not passed, and the list of expectations says so
 	Known     string // why, in the list's words
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"runtime"
 	"slices"
@@ -33,9 +34,39 @@ type fixtures struct {
 }
 
 type sharedValue struct {
-	once  sync.Once
+	mu    sync.Mutex
+	tries int
 	value any
 	err   error
+}
+
+// triesToShare is how often a shared value is made anew after an answer that may be another
+// the next time: one such answer shall not fail all that share the value.
+const triesToShare = 3
+
+// settled tells whether what came of the making holds for all checks.
+func (s *sharedValue) settled() bool {
+	return s.tries > 0 && (s.tries >= triesToShare || !transient(s.err))
+}
+
+// transient tells whether an error is the cloud's, and not its last word: no answer, or a 5xx.
+func transient(err error) bool {
+	var refused refusedError
+	var lack lackError
+	if err == nil || errors.As(err, &refused) || errors.As(err, &lack) {
+		return false
+	}
+	var answer answerError
+	if errors.As(err, &answer) {
+		return answer.resp.Status >= 500
+	}
+	var code gophercloud.ErrUnexpectedResponseCode
+	if errors.As(err, &code) {
+		return code.Actual >= 500
+	}
+	var wire net.Error
+	var broken brokenError
+	return errors.As(err, &wire) || errors.As(err, &broken)
 }
 
 func newFixtures(c *Cloud) *fixtures {
@@ -49,12 +80,34 @@ type refusedError struct{ op, why string }
 
 func (e refusedError) Error() string { return "the cloud refuses " + e.op + ": " + e.why }
 
+// brokenError says that the cloud gave no answer, or a 5xx.
+type brokenError string
+
+func (e brokenError) Error() string { return string(e) }
+
+// answerError is an answer with another code than is due, in the words of the checks.
+type answerError struct {
+	resp *Response
+	path string
+	due  int
+}
+
+func (e answerError) Error() string {
+	return fmt.Sprintf("%s %s answers %d, not %d: %s", e.resp.Method, e.path, e.resp.Status, e.due, e.resp.Message())
+}
+
+// Unwrap gives gophercloud's error for the code.
+func (e answerError) Unwrap() error {
+	return gophercloud.ErrUnexpectedResponseCode{Method: e.resp.Method, URL: e.resp.URL, Expected: []int{e.due}, Actual: e.resp.Status, Body: e.resp.Body}
+}
+
 // lackError says that a thing cannot be made on this cloud, which is no fault of it.
 type lackError string
 
 func (e lackError) Error() string { return string(e) }
 
-// once makes a shared value the first time that it is asked for. Where the making ends the
+// once makes a shared value the first time that it is asked for, and again where the cloud
+// failed to answer. Where the making ends the
 // check instead, ended says why.
 func (f *fixtures) once(name string, make func() (any, error), ended func() error) (any, error) {
 	f.mu.Lock()
@@ -64,16 +117,20 @@ func (f *fixtures) once(name string, make func() (any, error), ended func() erro
 		f.shared[name] = s
 	}
 	f.mu.Unlock()
-	s.once.Do(func() {
-		whole := false
-		defer func() {
-			if !whole { // nobody after may take the empty value for real
-				s.err = ended()
-			}
-		}()
-		s.value, s.err = make()
-		whole = true
-	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled() {
+		return s.value, s.err
+	}
+	s.tries++
+	whole := false
+	defer func() {
+		if !whole { // nobody after may take the empty value for real
+			s.err = ended()
+		}
+	}()
+	s.value, s.err = make()
+	whole = true
 	return s.value, s.err
 }
 
@@ -114,7 +171,11 @@ func (t *T) ended() error {
 	case t.skipped != "":
 		return lackError(t.skipped)
 	case len(t.faults) > 0:
-		return errors.New(t.faults[len(t.faults)-1])
+		last := t.faults[len(t.faults)-1]
+		if n := len(t.exchanges); n > 0 && (t.exchanges[n-1].Status == 0 || t.exchanges[n-1].Status >= 500) {
+			return brokenError(last)
+		}
+		return errors.New(last)
 	}
 	return errors.New("it was broken off")
 }
@@ -133,7 +194,7 @@ func (c *Cloud) call(ctx context.Context, as Role, v Version, method, path strin
 		return nil, lackError(noRoom + resp.Message())
 	}
 	if resp.Status != code {
-		return resp, gophercloud.ErrUnexpectedResponseCode{Method: method, URL: c.computeURL + path, Expected: []int{code}, Actual: resp.Status, Body: resp.Body}
+		return resp, answerError{resp, path, code}
 	}
 	return resp, nil
 }
@@ -173,11 +234,23 @@ func (c *Cloud) deleteAs(as Role, path string) func(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if resp.Status >= 300 && resp.Status != http.StatusNotFound {
+		if resp.Status == http.StatusNotFound {
+			return c.reallyGone(ctx, as, path)
+		}
+		if resp.Status >= 300 {
 			return gophercloud.ErrUnexpectedResponseCode{Method: "DELETE", URL: c.computeURL + path, Expected: []int{204}, Actual: resp.Status, Body: resp.Body}
 		}
 		return nil
 	}
+}
+
+// reallyGone is nil unless a thing is still shown whose deletion was answered with 404.
+func (c *Cloud) reallyGone(ctx context.Context, as Role, path string) error {
+	resp, err := c.send(ctx, request{as: as, version: First, method: "GET", path: path})
+	if err == nil && resp.Status == http.StatusOK {
+		return fmt.Errorf("DELETE %s answers 404, and it is still there", path)
+	}
+	return err
 }
 
 // Image is the id of an image to boot from.
@@ -357,16 +430,25 @@ func (t *T) NewServer(as Role, v Version, extra map[string]any) *Response {
 	return t.WaitStatus(as, v, id, "ACTIVE")
 }
 
+// answersToLose is how many answers of the 5xx kind, one after the other, end a waiting: one
+// says little of the server that is waited for.
+const answersToLose = 3
+
 // WaitStatus waits until a server has one of the statuses and no task, and hands back its
 // answer at v.
 func (t *T) WaitStatus(as Role, v Version, id string, statuses ...string) *Response {
 	var resp *Response
 	status := strings.Join(statuses, " or ")
+	lost := 0
 	t.Eventually("server "+id+" becomes "+status, func() bool {
 		resp = t.Do(as, v, "GET", "/servers/"+id, nil)
+		if lost++; resp.Status >= 500 && lost < answersToLose {
+			return false
+		}
 		if resp.Status != 200 {
 			t.Fatalf("GET /servers/%s answers %d while it should become %s: %s", id, resp.Status, status, resp.Message())
 		}
+		lost = 0
 		now := resp.Str("server", "status")
 		if resp.Get("server", "OS-EXT-STS:task_state") != nil {
 			return false // also in ERROR: a reboot may lead out of it
@@ -453,12 +535,16 @@ func (c *Cloud) deleteServer(as Role, id string) func(context.Context) error {
 
 // waitStatus waits for a server outside of any check.
 func (c *Cloud) waitStatus(ctx context.Context, as Role, id, status string) error {
-	now := ""
+	now, lost := "", 0
 	ok, err := c.poll(ctx, "to "+status, func() (bool, error) {
 		resp, err := c.call(ctx, as, First, "GET", "/servers/"+id, nil, 200)
+		if lost++; transient(err) && lost < answersToLose {
+			return false, nil
+		}
 		if err != nil {
 			return false, err
 		}
+		lost = 0
 		now = resp.Str("server", "status")
 		if resp.Get("server", "OS-EXT-STS:task_state") != nil {
 			return false, nil

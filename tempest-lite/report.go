@@ -14,10 +14,12 @@ const (
 	ExitNotRun   = 2 // the checks could not run, or were interrupted
 )
 
-// Tally counts how checks ended. What was expected is counted there alone.
+// Tally counts how checks ended. What was expected is counted there alone, and a cause that
+// breaks many checks is one failure, from which the others follow.
 type Tally struct {
 	Passed   int `json:"passed"`
 	Failed   int `json:"failed"`
+	Follow   int `json:"follow"` // failures that follow from one that is counted as failed
 	Refused  int `json:"refused"`
 	Skipped  int `json:"skipped"`
 	Expected int `json:"expected"`
@@ -29,6 +31,8 @@ func (t *Tally) add(r *Result) {
 		t.Expected++
 	case r.Outcome == Passed:
 		t.Passed++
+	case r.Follows():
+		t.Follow++
 	case r.Outcome == Failed:
 		t.Failed++
 	case r.Outcome == Refused:
@@ -39,7 +43,7 @@ func (t *Tally) add(r *Result) {
 }
 
 // All is how many checks there were.
-func (t Tally) All() int { return t.Passed + t.Failed + t.Refused + t.Skipped + t.Expected }
+func (t Tally) All() int { return t.Passed + t.Failed + t.Follow + t.Refused + t.Skipped + t.Expected }
 
 // Tally is the whole run's.
 func (r *Report) Tally() Tally {
@@ -119,9 +123,9 @@ func (g *Group) Last() *Exchange {
 	return nil
 }
 
-// Failures groups what failed and was not expected.
+// Failures groups what failed, was not expected, and has no cause that is told by itself.
 func (r *Report) Failures() []*Group {
-	return groupResults(r.Results, func(x *Result) bool { return x.Outcome == Failed && !x.Expected })
+	return groupResults(r.Results, func(x *Result) bool { return x.Outcome == Failed && !x.Expected && x.Cause == nil })
 }
 
 // groupResults puts those results together that say the same.

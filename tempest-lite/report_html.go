@@ -31,7 +31,7 @@ type pageData struct {
 	Verdict  string
 	Duration string
 	Reasons  []pageReason
-	Failed   []*Group // failures
+	Failed   []*Group // failures that no cause explains
 }
 
 type bigNumber struct {
@@ -61,6 +61,9 @@ func (r *Report) WriteHTML(w io.Writer) error {
 	}
 	if r.Expecting {
 		d.Numbers = append(d.Numbers, bigNumber{"skipped", thousands(d.Total.Expected), "expected not to pass"})
+	}
+	if d.Total.Follow > 0 {
+		d.Numbers = append(d.Numbers, bigNumber{"failed", thousands(d.Total.Follow), "follow from a cause"})
 	}
 	d.reasons("skipped", r.reasons(func(x *Result) bool { return x.Outcome == Skipped }, func(x *Result) string { return x.Reason }))
 	d.reasons("refused", r.reasons(func(x *Result) bool { return x.Outcome == Refused && !x.Expected }, refusedOp))

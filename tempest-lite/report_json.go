@@ -12,6 +12,7 @@ type jsonReport struct {
 	Run      jsonRun      `json:"run"`
 	Total    Tally        `json:"total"`
 	Areas    []*AreaTally `json:"areas"`
+	Causes   []jsonCause  `json:"causes"` // what breaks many checks, the worst first
 	Results  []jsonResult `json:"results"`
 	Coverage *Coverage    `json:"coverage"`
 }
@@ -32,6 +33,13 @@ type jsonRun struct {
 	Prefix      string    `json:"name_prefix"`
 }
 
+type jsonCause struct {
+	Fault   string   `json:"fault"`
+	Check   string   `json:"check"`  // stands for it, and is counted as failed
+	Follow  int      `json:"follow"` // more checks that fail for it
+	Affects []string `json:"affects"`
+}
+
 type jsonResult struct {
 	ID        string     `json:"id"`
 	Title     string     `json:"title"`
@@ -45,6 +53,7 @@ type jsonResult struct {
 	Reason    string     `json:"reason,omitempty"`  // of a skip or a refusal
 	Refusal   string     `json:"refusal,omitempty"` // the operation that was refused
 	Faults    []string   `json:"faults,omitempty"`
+	Cause     string     `json:"cause,omitempty"` // the id of the check that fails for the same thing and stands for it
 	Seconds   float64    `json:"seconds"`
 	Exchanges []Exchange `json:"exchanges,omitempty"` // of what did not pass; bodies are cut
 }
@@ -58,12 +67,18 @@ func (r *Report) WriteJSON(w io.Writer) error {
 			Seconds: r.Took.Seconds(), Interrupted: r.Interrupted, Exit: r.ExitStatus(),
 			Prefix: r.Prefix, Unmet: noNull(r.Unmet), Leftovers: noNull(r.Leftovers), Kept: noNull(r.Kept),
 		},
-		Total: r.Tally(), Areas: r.Areas(), Coverage: r.Coverage(), Results: []jsonResult{},
+		Total: r.Tally(), Areas: r.Areas(), Coverage: r.Coverage(), Results: []jsonResult{}, Causes: []jsonCause{},
+	}
+	for _, c := range r.Causes {
+		out.Causes = append(out.Causes, jsonCause{Fault: c.Fault, Check: c.Results[0].Check.ID, Follow: c.Follow(), Affects: c.Subjects()})
 	}
 	for _, x := range r.Results {
 		j := jsonResult{
 			ID: x.Check.ID, Title: x.Check.Title, Area: x.Check.Area, Kind: x.Check.Kind, Version: x.Check.Version.String(), Outcome: x.Outcome,
 			Expected: x.Expected, Known: x.Known, Reason: x.Reason, Refusal: x.Refusal, Faults: x.Faults, Seconds: x.Took.Seconds(), Exchanges: x.Exchanges,
+		}
+		if x.Follows() {
+			j.Cause = x.Cause.Results[0].Check.ID
 		}
 		if x.Check.Op != nil {
 			j.Operation = x.Check.Op.Name

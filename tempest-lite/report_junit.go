@@ -47,7 +47,7 @@ type junitMessage struct {
 func (r *Report) WriteJUnit(w io.Writer) error {
 	out := junitSuites{Name: "tempest-lite", Time: secondsText(r.Took.Seconds())}
 	for _, a := range r.Areas() {
-		s := junitSuite{Name: a.Area, Tests: a.All(), Failures: a.Failed + a.Refused, Skipped: a.Skipped + a.Expected, Stamp: r.Began.UTC().Format("2006-01-02T15:04:05")}
+		s := junitSuite{Name: a.Area, Tests: a.All(), Failures: a.Failed + a.Follow + a.Refused, Skipped: a.Skipped + a.Expected, Stamp: r.Began.UTC().Format("2006-01-02T15:04:05")}
 		took := 0.0
 		for _, x := range r.Results {
 			if x.Check.Area == a.Area {
@@ -88,6 +88,9 @@ func junitOf(x *Result) junitCase {
 		text := strings.Join(x.Faults, "\n")
 		if n := len(x.Exchanges); n > 0 {
 			text += "\n> " + x.Exchanges[n-1].asked() + "\n< " + x.Exchanges[n-1].answered()
+		}
+		if x.Follows() {
+			text = "follows from " + x.Cause.Results[0].Check.ID + "\n" + text
 		}
 		out.Failure = &junitMessage{Message: cut(strings.Join(x.Faults, "; "), 300), Type: string(Failed), Text: text}
 	}

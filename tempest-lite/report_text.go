@@ -32,6 +32,7 @@ const margin = "         "
 // the reasons, and a line for each area.
 func (r *Report) WriteText(w io.Writer, colours bool) {
 	t := textReport{r, newPalette(colours), w}
+	t.causes()
 	t.failures()
 	t.list("REFUSED", t.yellow, "with 501: the cloud does not do this", r.reasons(
 		func(x *Result) bool { return x.Outcome == Refused && !x.Expected }, refusedOp))
@@ -55,6 +56,18 @@ func expectedAs(x *Result) string {
 		text += ": " + x.Known
 	}
 	return text
+}
+
+// causes tells what breaks many checks, once, with what follows from it.
+func (t textReport) causes() {
+	for _, c := range t.Causes {
+		fmt.Fprintf(t.w, "%s%-8s%s %s%s%s\n", t.red, "CAUSE", t.off, t.bold, cut(withoutBody(c.Fault), 400), t.off)
+		fmt.Fprintf(t.w, "%s%s fails, and %s more of %s\n", margin, c.Results[0].Check.ID, plural(c.Follow(), "check"), atMost(c.Subjects(), 8))
+		if x := c.Last(); x != nil {
+			fmt.Fprintf(t.w, "%s%s> %s%s\n", margin, t.dim, x.asked(), t.off)
+			fmt.Fprintf(t.w, "%s%s< %s%s\n", margin, t.dim, x.answered(), t.off)
+		}
+	}
 }
 
 func (t textReport) failures() {
@@ -145,9 +158,17 @@ func thousands(n int) string {
 }
 
 func (t textReport) table() {
-	heads := []string{"area", "passed", "failed", "refused", "skipped"}
+	heads := []string{"area", "passed", "failed"}
+	if len(t.Causes) > 0 {
+		heads = append(heads, "follow")
+	}
+	heads = append(heads, "refused", "skipped")
 	cells := func(name string, c Tally) []string {
-		out := []string{name, figure(c.Passed), figure(c.Failed), figure(c.Refused), figure(c.Skipped)}
+		out := []string{name, figure(c.Passed), figure(c.Failed)}
+		if len(t.Causes) > 0 {
+			out = append(out, figure(c.Follow))
+		}
+		out = append(out, figure(c.Refused), figure(c.Skipped))
 		if t.Expecting {
 			out = append(out, figure(c.Expected))
 		}

@@ -31,6 +31,7 @@ type Report struct {
 	Took        time.Duration
 	Interrupted bool
 	Results     []*Result
+	Causes      []*Cause // what breaks many checks, the worst first
 	Leftovers   []string // what could not be removed
 	Kept        []string // what was left because the user wants it so
 	Prefix      string   // of every name that the run has given
@@ -65,6 +66,7 @@ func Run(ctx context.Context, contract *Contract, cfg Config, opts Options) (*Re
 		return nil, fmt.Errorf("%w: no check has such an id", errSetup)
 	}
 	report.Results = runAll(ctx, cloud, newFixtures(cloud), checks, opts)
+	report.attribute()
 	report.Interrupted = ctx.Err() != nil && len(report.Results) < len(checks)
 	if !report.Interrupted {
 		report.Unmet = opts.Expect.Unmet(report.Results)
