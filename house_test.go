@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"work", "tempest-lite"},
 	{"schema"},
 	{"compat", "metadata"},
-	{"identity", "computed"},
+	{"identity", "computed", "front"},
 	{"images", "networks", "hosts", "flavors", "quotas", "extensions", "computed/libvirt", "computed/sim"},
 	{"keypairs", "scheduler"},
 	{"servers"},

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,7 +29,8 @@ var identityHeaders = []string{
 }
 
 // Front is the outermost handler of every service: it gives the request its id, drops
-// identity headers that a client sent, catches a panic, and writes the access log.
+// identity headers that a client sent, makes one slash of several in the path, catches a
+// panic, and writes the access log.
 func Front(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := "req-" + uuid.NewString()
@@ -42,6 +45,7 @@ func Front(next http.Handler) http.Handler {
 		seen := &statusWriter{ResponseWriter: w}
 		start := time.Now()
 		r = r.WithContext(ctx)
+		r.URL = oneSlash(r.URL)
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
@@ -57,6 +61,30 @@ func Front(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(seen, r)
 	})
+}
+
+var slashes = regexp.MustCompile(`//+`)
+
+// oneSlash makes one slash of several in a path, as the originals' URL maps do: clients
+// join an address that ends with a slash and a path that begins with one.
+func oneSlash(u *url.URL) *url.URL {
+	if !strings.Contains(u.Path, "//") {
+		return u
+	}
+	clean := *u
+	clean.RawPath = ""
+	if u.RawPath == "" {
+		clean.Path = slashes.ReplaceAllLiteralString(u.Path, "/")
+		return &clean
+	}
+	// A slash that the client escaped belongs to a name.
+	raw := slashes.ReplaceAllLiteralString(u.RawPath, "/")
+	path, err := url.PathUnescape(raw)
+	if err != nil {
+		return u
+	}
+	clean.Path, clean.RawPath = path, raw
+	return &clean
 }
 
 // statusWriter remembers what was answered, for the log.

@@ -60,6 +60,7 @@ func (s *Service) serveTicket(w http.ResponseWriter, r *http.Request, id string)
 	if err != nil || subject != id || id == "" {
 		return denied
 	}
+	compat.Vouch(r.Context())
 	rec, err := find(r.Context(), s.DB, id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return compat.NotFound("No image found with ID %s", clip(id))

@@ -20,7 +20,7 @@ type addresses struct {
 // request; what cannot follow one names the listener, or, where that stands for all
 // addresses of the machine, the machine's own one: a loopback address would send every
 // other machine to itself.
-func addressesOf(listen, public, internal string) (addresses, error) {
+func addressesOf(scheme, listen, public, internal string) (addresses, error) {
 	a := addresses{}
 	for _, u := range []struct {
 		flag, given string
@@ -37,16 +37,13 @@ func addressesOf(listen, public, internal string) (addresses, error) {
 	}
 	a.local = a.public
 	if a.local == "" {
-		a.local = listenerURL(listen)
+		a.local = scheme + "://" + reachable(listen)
 	}
 	if a.internal == "" {
 		a.internal = a.local
 	}
 	return a, nil
 }
-
-// listenerURL is the address at which other machines reach a listener of this one.
-func listenerURL(listen string) string { return "http://" + reachable(listen) }
 
 // reachable gives host:port of a listener in which an address that stands for all of the
 // machine's is one of them.

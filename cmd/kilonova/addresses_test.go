@@ -24,15 +24,15 @@ func TestAddressesOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := addressesOf(tt.listen, tt.public, tt.internal)
+			got, err := addressesOf("http", tt.listen, tt.public, tt.internal)
 			if err != nil || got != tt.want {
 				t.Errorf("%+v, %v; want %+v", got, err, tt.want)
 			}
 		})
 	}
 	for _, bad := range []string{"cloud.example", "ftp://cloud.example", "http://", "http://a?b", "http://a#b", "http://a b"} {
-		_, err := addressesOf("127.0.0.1:1", bad, "")
-		_, err2 := addressesOf("127.0.0.1:1", "", bad)
+		_, err := addressesOf("http", "127.0.0.1:1", bad, "")
+		_, err2 := addressesOf("http", "127.0.0.1:1", "", bad)
 		if err == nil || err2 == nil {
 			t.Errorf("%q was taken for an address", bad)
 		}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 
 	"github.com/spf13/cobra"
 
@@ -22,11 +21,12 @@ func apiCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of images and keys, shared by all API processes")
-	fl.StringVar(&f.listen, "listen", "127.0.0.1:8774", "address of the APIs")
+	f.listen.add(fl)
 	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address")
 	f.addURLs(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
+	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients (the certificate itself if empty)")
 	fl.StringVar(&bell, "doorbell", "", "UDP address at which hosts ring when work is done (none if empty: a short poll finds it)")
 	return cmd
 }
@@ -36,12 +36,12 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", f.listen)
+	l, err := f.listen.open()
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	defer l.Close()
-	at, err := addressesOf(l.Addr().String(), f.publicURL, f.internalURL)
+	at, err := addressesOf(l.scheme(), l.Addr().String(), f.publicURL, f.internalURL)
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 			return err
 		}
 	}
-	return runAll(ctx, l, c, nil, dir, at.local)
+	return runAll(ctx, l, c, nil, dir, at.local, f.authority())
 }
 
 // hostBell rings hosts on other machines; it exists before the hosts are known.
@@ -106,6 +106,7 @@ func computedCommand() *cobra.Command {
 	fl.StringVar(&host, "host", hostName(), "name of this host")
 	fl.StringVar(&bell, "doorbell", "", "UDP address at which the API rings when there is work (none if empty)")
 	fl.StringVar(&apiBell, "api-doorbell", "", "UDP address at which to ring when work is done (none if empty)")
+	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, beside those of the machine")
 	f.driver.add(fl)
 	return cmd
 }
@@ -123,12 +124,16 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		return err
 	}
 	defer db.Close()
+	f.driver.client, err = imageClient(f.caFile)
+	if err != nil {
+		return err
+	}
 	drv, err := f.driver.open(ctx, dir, host)
 	if err != nil {
 		return err
 	}
 	defer drv.Close()
-	cfg := computed.Config{DB: db, Driver: drv, Host: host, Log: slog.Default(),
+	cfg := computed.Config{DB: db, Driver: drv, Host: host, Log: slog.Default(), HTTPClient: f.driver.client,
 		Bell: work.NewUDPBell(func(string) string { return apiBell })}
 	if bell != "" {
 		rung, at, err := work.ListenUDP(ctx, bell)

@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"kilonova/compat"
 	"kilonova/extensions"
@@ -161,32 +158,27 @@ func (c *cloud) route(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("compute API: %w", err)
 	}
-	mux := http.NewServeMux()
+	mounts := map[string]http.Handler{computePath: compute.Mounted(computePath)}
 	for path, h := range map[string]http.Handler{identityPath: c.identity.Handler(), imagePath: c.images.Handler(), networkPath: c.networks.Handler()} {
-		mux.Handle(path+"/", mounted(path, h))
-		mux.Handle(path, mounted(path, h))
+		mounts[path] = mounted(path, h)
 	}
-	mounted := compute.Mounted(computePath)
-	mux.Handle(computePath+"/", mounted)
-	mux.Handle(computePath, mounted)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", c.ready)
-	mux.Handle("/", compute)
-	c.handler = compat.Front(plain(mux, compute))
-	return nil
-}
-
-// plain keeps the mux from redirecting paths that are not clean: they are none of ours.
-func plain(mux *http.ServeMux, rest http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.Contains(r.URL.Path, "//") || strings.Contains(r.URL.Path, "/.") || strings.Contains(r.URL.RawPath, "%2F") {
-			if !strings.HasPrefix(r.URL.Path, identityPath) && !strings.HasPrefix(r.URL.Path, imagePath) && !strings.HasPrefix(r.URL.Path, networkPath) && !strings.HasPrefix(r.URL.Path, computePath) {
-				rest.ServeHTTP(w, r)
-				return
-			}
+	health := map[string]http.HandlerFunc{
+		"/healthz": func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") },
+		"/readyz":  c.ready,
+	}
+	c.handler = compat.Front(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if h := health[r.URL.Path]; h != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+			h(w, r)
+			return
 		}
-		mux.ServeHTTP(w, r)
-	})
+		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+		if h := mounts["/"+first]; h != nil {
+			h.ServeHTTP(w, r)
+			return
+		}
+		compute.ServeHTTP(w, r)
+	}))
+	return nil
 }
 
 func mounted(path string, h http.Handler) http.Handler {
@@ -207,6 +199,7 @@ func mounted(path string, h http.Handler) http.Handler {
 func (c *cloud) ready(w http.ResponseWriter, r *http.Request) {
 	err := c.db.PingContext(r.Context())
 	if err != nil {
+		w.Header().Set("Retry-After", "1")
 		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
 		return
 	}
@@ -227,23 +220,6 @@ func (c *cloud) run(ctx context.Context) {
 		}()
 	}
 	wg.Wait()
-}
-
-// serve answers on the listener until ctx ends, and then lets requests finish.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	const grace, header, idle = 10 * time.Second, 15 * time.Second, 2 * time.Minute
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: header, IdleTimeout: idle, MaxHeaderBytes: 64 << 10,
-		ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug)}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
-	select {
-	case err := <-done:
-		return fmt.Errorf("serve: %w", err)
-	case <-ctx.Done():
-	}
-	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	return srv.Shutdown(end)
 }
 
 func migrate(ctx context.Context, db *schema.DB) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"time"
 
@@ -27,6 +28,7 @@ type driverFlags struct {
 	kind, uri, virtType string
 	latency             time.Duration
 	keep, fetch         bool
+	client              *http.Client // fetches images; nil for the usual one
 }
 
 func (f *driverFlags) add(fl *pflag.FlagSet) {
@@ -57,7 +59,7 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 		}
 		o := sim.Options{Hostname: host, World: w, Latency: func(sim.Call) time.Duration { return f.latency }}
 		if f.fetch {
-			cache, err := computed.NewImageCache(computed.CacheOptions{Dir: filepath.Join(dir, "sim", host+"-images")})
+			cache, err := computed.NewImageCache(computed.CacheOptions{Dir: filepath.Join(dir, "sim", host+"-images"), Client: f.client})
 			if err != nil {
 				return nil, err
 			}
@@ -68,7 +70,7 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 		}
 		return sim.New(o), nil
 	case driverAuto, driverLibvirt:
-		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files})
+		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files, HTTPClient: f.client})
 		if err != nil {
 			return nil, fmt.Errorf("%w (kilonova doctor says more; --driver sim needs no hypervisor)", err)
 		}

@@ -55,7 +55,7 @@ clouds:
       project_domain_name: Default
     region_name: RegionOne
     identity_api_version: 3
-`
+%s`
 
 const openrc = `# Written by kilonova at each start:  . openrc
 export OS_AUTH_URL=%s/identity/v3
@@ -68,14 +68,21 @@ export OS_REGION_NAME=RegionOne
 export OS_IDENTITY_API_VERSION=3
 export OS_CLIENT_CONFIG_FILE=%s
 unset OS_CLOUD OS_TOKEN OS_AUTH_TYPE
-`
+%s`
 
-// writeCredentials gives the administrator what the openstack client reads.
-func writeCredentials(dir, base, password string) error {
+// writeCredentials gives the administrator what the openstack client reads; ca is the file
+// with the authority of the APIs' certificate, if the client must be told.
+func writeCredentials(dir, base, password, ca string) error {
 	clouds := filepath.Join(dir, "clouds.yaml")
-	err := writePrivate(clouds, fmt.Sprintf(cloudsYAML, base, password))
+	yaml, env := "", ""
+	if ca != "" {
+		yaml, env = fmt.Sprintf("    cacert: %q\n", ca), fmt.Sprintf("export OS_CACERT=%s\n", shellQuoted(ca))
+	}
+	err := writePrivate(clouds, fmt.Sprintf(cloudsYAML, base, password, yaml))
 	if err != nil {
 		return err
 	}
-	return writePrivate(filepath.Join(dir, "openrc"), fmt.Sprintf(openrc, base, password, clouds))
+	return writePrivate(filepath.Join(dir, "openrc"), fmt.Sprintf(openrc, base, password, shellQuoted(clouds), env))
 }
+
+func shellQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -22,7 +22,8 @@ import (
 )
 
 type upFlags struct {
-	stateDir, listen, db, publicURL, internalURL, outbound, policy string
+	stateDir, db, publicURL, internalURL, outbound, policy, caFile string
+	listen                                                         listenFlags
 	driver                                                         driverFlags
 	simHosts                                                       int
 }
@@ -38,11 +39,12 @@ func upCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the database, images, disks and keys")
-	fl.StringVar(&f.listen, "listen", "127.0.0.1:8774", "address of the APIs")
+	f.listen.add(fl)
 	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address (an SQLite file in the state folder if empty)")
 	f.addURLs(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what this machine reaches; it turns on forwarding`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
+	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients and this machine's hosts (the certificate itself if empty)")
 	fl.IntVar(&f.simHosts, "sim-hosts", 1, "hosts of the simulator")
 	f.driver.add(fl)
 	return cmd
@@ -68,12 +70,12 @@ func up(ctx context.Context, f *upFlags) error {
 		return err
 	}
 	defer unlock()
-	l, err := net.Listen("tcp", f.listen)
+	l, err := f.listen.open()
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	defer l.Close()
-	at, err := addressesOf(l.Addr().String(), f.publicURL, f.internalURL)
+	at, err := addressesOf(l.scheme(), l.Addr().String(), f.publicURL, f.internalURL)
 	if err != nil {
 		return err
 	}
@@ -88,16 +90,33 @@ func up(ctx context.Context, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	f.driver.client, err = l.ownImageClient(f.caFile)
+	if err != nil {
+		return err
+	}
 	agents, err := localAgents(ctx, f, dir, db, c.hosts, bells)
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, l, c, agents, dir, at.local)
+	return runAll(ctx, l, c, agents, dir, at.local, f.authority())
+}
+
+// authority is the file by which clients verify the APIs' certificate, "" for plain HTTP.
+func (f *upFlags) authority() string {
+	file := cmp.Or(f.caFile, f.listen.cert)
+	if f.listen.cert == "" || file == "" {
+		return ""
+	}
+	path, err := filepath.Abs(file)
+	if err != nil {
+		return file
+	}
+	return path
 }
 
 // runAll serves, works and says when everything is ready.
-func runAll(ctx context.Context, l net.Listener, c *cloud, agents []*computed.Agent, dir, base string) error {
-	err := writeCredentials(dir, base, c.password)
+func runAll(ctx context.Context, l *listener, c *cloud, agents []*computed.Agent, dir, base, ca string) error {
+	err := writeCredentials(dir, base, c.password, ca)
 	if err != nil {
 		return err
 	}
@@ -115,7 +134,7 @@ func runAll(ctx context.Context, l net.Listener, c *cloud, agents []*computed.Ag
 		}()
 	}
 	start("cloud", func(ctx context.Context) error { c.run(ctx); return nil })
-	start("http", func(ctx context.Context) error { return serve(ctx, l, c.handler) })
+	start("http", func(ctx context.Context) error { return l.serve(ctx, c.handler) })
 	for _, a := range agents {
 		start("computed", a.Run)
 	}
@@ -203,7 +222,7 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 		if err != nil {
 			return nil, err
 		}
-		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(),
+		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: f.driver.client,
 			Register: func(ctx context.Context, info work.HostInfo) error { return hs.Add(ctx, host, info) }})
 		if err != nil {
 			return nil, err
