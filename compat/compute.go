@@ -162,18 +162,24 @@ func (*endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) { notRouted(w
 // Build checks that every handler belongs to an operation of the table and every operation
 // has a policy, and makes the routes. Nothing may be registered after it.
 func (c *Compute) Build() error {
+	return c.build(Operations())
+}
+
+func (c *Compute) build(operations []*Operation) error {
 	var problems []error
 	known := map[string]bool{}
 	endpoints := map[string]*endpoint{}
 	var order []*Operation
-	for _, op := range Operations() {
+	for _, op := range operations {
 		known[op.Name()] = true
-		if len(op.Rules) == 0 {
-			problems = append(problems, fmt.Errorf("operation %s has no policy", op.Name()))
+		if !op.guarded() {
+			problems = append(problems, fmt.Errorf("operation %s has no policy rule that can refuse a caller", op.Name()))
 		}
 		for _, rule := range op.Rules {
-			if rule.Name != AnyCaller && !c.policy.Known(rule.Name) {
-				problems = append(problems, fmt.Errorf("operation %s: no policy row for %s", op.Name(), rule.Name))
+			for _, name := range rule.names() {
+				if name != AnyCaller && !c.policy.Known(name) {
+					problems = append(problems, fmt.Errorf("operation %s: no policy row for %s", op.Name(), name))
+				}
 			}
 		}
 		key := op.Method + " " + op.Path
@@ -525,11 +531,14 @@ func (e *endpoint) authorize(r *Request) error {
 		if rule.Fatal {
 			// Only the first rule of a row always applies; a handler asks for the others
 			// when their condition holds.
+			if rule.Or != "" && r.MayTo(rule.Or, target) {
+				return nil
+			}
 			return r.RequireTo(rule.Name, target)
 		}
 	}
-	// A row of non-fatal rules alone: they decide what the view shows.
-	return nil
+	// Build refuses a row without a rule that decides, so this is nobody's way in.
+	return Forbidden("Policy doesn't allow %s to be performed.", r.Op.Name())
 }
 
 // AnyCaller in the table of operations lets everybody in who has a valid token.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,9 +31,24 @@ type Operation struct {
 }
 
 // Rule is a policy rule of an operation. One that is not Fatal decides only what is shown.
+// With Or either of two will do: which of them it must be the body tells, and the handler
+// asks again.
 type Rule struct {
-	Name  string
-	Fatal bool
+	Name, Or string
+	Fatal    bool
+}
+
+func (r Rule) names() []string {
+	if r.Or == "" {
+		return []string{r.Name}
+	}
+	return []string{r.Name, r.Or}
+}
+
+// guarded reports whether at least one rule decides about the call itself. Rules that only
+// decide what is shown guard nothing; who means everybody writes AnyCaller.
+func (op *Operation) guarded() bool {
+	return slices.ContainsFunc(op.Rules, func(r Rule) bool { return r.Fatal && r.Name != "" })
 }
 
 // rangedSchema is what bodies or queries are held against at some microversions. It is
@@ -87,7 +103,8 @@ func parseOperation(line string) (*Operation, error) {
 	}
 	for _, p := range strings.Split(f[6], " ; ") {
 		name, shows := strings.CutSuffix(p, "?")
-		op.Rules = append(op.Rules, Rule{name, !shows})
+		name, or, _ := strings.Cut(name, " | ")
+		op.Rules = append(op.Rules, Rule{Name: name, Or: or, Fatal: !shows})
 	}
 	return op, nil
 }

@@ -40,14 +40,14 @@ func TestFirstRuleAppliesToEveryCall(t *testing.T) {
 	tests := []struct {
 		name    string
 		version Version
-		want    string // "" leaves all to the handler
+		want    string
 	}{
 		{"POST /servers/{id}/action migrate", 56, "os_compute_api:os-migrate-server:migrate"},
 		{"POST /servers/{id}/action os-migrateLive", 30, "os_compute_api:os-migrate-server:migrate_live"},
 		{"POST /servers", 1, "os_compute_api:servers:create"},
 		{"PUT /servers/{id}/os-volume_attachments/{volume_id}", 84, "os_compute_api:os-volumes-attachments:swap"},
-		{"PUT /servers/{id}/os-volume_attachments/{volume_id}", 85, ""},
-		{"GET /flavors/{id}", 1, ""},
+		{"PUT /servers/{id}/os-volume_attachments/{volume_id}", 85, "os_compute_api:os-volumes-attachments:update"},
+		{"GET /flavors/{id}", 1, AnyCaller},
 	}
 	for _, tt := range tests {
 		found := false
@@ -69,6 +69,54 @@ func TestFirstRuleAppliesToEveryCall(t *testing.T) {
 		}
 		if !found {
 			t.Errorf("no %s at %s", tt.name, tt.version)
+		}
+	}
+}
+
+// twoRules is a policy that has no rules but r and s.
+type twoRules struct{ allow }
+
+func (twoRules) Known(rule string) bool { return rule == "r" || rule == "s" }
+
+// An operation whose rules only decide what is shown would be open to every token without
+// anybody having said so.
+func TestBuildRefusesOperationsThatNothingGuards(t *testing.T) {
+	for text, fine := range map[string]bool{
+		"@": true, "r": true, "r ; s?": true, "s? ; r": true, "@ ; s?": true, "r | s": true,
+		"": false, "s?": false, "r? ; s?": false, "unknown": false, "r ; unknown?": false, "r | unknown": false, "@?": false,
+	} {
+		op, err := parseOperation("GET\t/things\t\t2.1\t\t200\t" + text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = NewCompute(Base{}, twoRules{}, asCaller).build([]*Operation{op})
+		if (err == nil) != fine {
+			t.Errorf("policy %q: %v", text, err)
+		}
+	}
+}
+
+func TestEitherOfTwoRulesOpensAnOperation(t *testing.T) {
+	op, err := parseOperation("GET\t/things\t\t2.1\t\t200\tr | s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	unguarded, err := parseOperation("GET\t/things\t\t2.1\t\t200\tr?")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		rules allow
+		op    *Operation
+		fine  bool
+	}{
+		{allow{"r": true}, op, true}, {allow{"s": true}, op, true}, {allow{"r": true, "s": true}, op, true},
+		{allow{}, op, false}, {allow{"r": true}, unguarded, false},
+	} {
+		e := &endpoint{api: &Compute{}}
+		err := e.authorize(&Request{Op: tt.op, Caller: &Caller{}, policy: tt.rules})
+		if (err == nil) != tt.fine {
+			t.Errorf("with %v: %v", tt.rules, err)
 		}
 	}
 }
