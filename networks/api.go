@@ -28,13 +28,19 @@ type handler func(w http.ResponseWriter, r *request) error
 type access int
 
 const (
-	nobody   access = iota
-	readers         // who may read in the project, and services
-	members         // who may change things in the project
-	plugs           // members, and services, which plug ports for servers
-	services        // admins and services
+	nobody    access = iota
+	readers          // who may read in the project, and services
+	members          // who may change things in the project
+	plugs            // members, and services, which plug ports for servers
+	landlords        // services, and members of the project whose network it is
+	managers         // services, and managers of the project whose network it is
+	services         // admins and services
 	admins
 )
+
+// ofNetwork reports whether the access also asks whose the network is; accept only asks for
+// the role, and guard for the rest once the network is known.
+func (a access) ofNetwork() bool { return a == landlords || a == managers }
 
 // allows reports whether the caller has the role; whose rows it then reaches is the
 // business of each statement.
@@ -44,12 +50,14 @@ func (a access) allows(c *compat.Caller) bool {
 		return false
 	case c.IsAdmin():
 		return true
-	case c.Has("service") && (a == readers || a == plugs || a == services):
+	case c.Has("service") && (a == readers || a == plugs || a == services || a.ofNetwork()):
 		return true
 	case a == readers:
 		return c.Has("reader") || c.Has("member")
-	case a == members || a == plugs:
+	case a == members || a == plugs || a == landlords:
 		return c.Has("member")
+	case a == managers:
+		return c.Has("manager")
 	}
 	return false
 }

@@ -11,6 +11,5 @@
 // work.Port all that it needs.
 //
 // Known differences from Neutron: routers, floating IPs, subnet pools and agents are empty
-// lists; a port is bound as soon as it has a host; a plain user may choose an address on a
-// shared network.
+// lists; a port is bound as soon as it has a host.
 package networks

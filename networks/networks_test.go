@@ -236,7 +236,7 @@ func TestGivenPort(t *testing.T) {
 
 func TestPlanFaults(t *testing.T) {
 	schematest.Each(t, func(t *testing.T, db *schema.DB) {
-		s := newService(t, db, func(c *Config) { c.Quotas = map[string]int{"port": 2} })
+		s := newService(t, db, func(c *Config) { c.Quotas, c.Owner = map[string]int{"port": 2}, projectA })
 		ctx := context.Background()
 		nets, err := s.available(ctx, projectA)
 		if err != nil || len(nets) != 1 {
@@ -244,6 +244,10 @@ func TestPlanFaults(t *testing.T) {
 		}
 		net := nets[0].ID
 		used := Requested{Mode: ModeList, Nets: []RequestedNet{{NetworkID: net, FixedIP: "10.77.0.40"}}}
+		_, err = s.Plan(ctx, memberOf(projectB), used, nil, 1)
+		if err == nil || !strings.HasPrefix(err.Error(), "403 rule:create_port:fixed_ips:ip_address") {
+			t.Errorf("an address on a network that is only shared: %v", err)
+		}
 		boot(t, s, memberOf(projectA), used)
 		unknown := uuid.NewString()
 		list := func(n ...RequestedNet) Requested { return Requested{Mode: ModeList, Nets: n} }

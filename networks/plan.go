@@ -189,6 +189,9 @@ func (s *Service) planList(ctx context.Context, c *compat.Caller, nets []Request
 			nic.network = byID[canonical(r.NetworkID)]
 		}
 		if r.FixedIP != "" && r.PortID == "" {
+			if !nic.network.chosenBy(c) {
+				return compat.Forbidden("%s", forbidden("rule:create_port:fixed_ips:ip_address").Message)
+			}
 			err = s.planAddress(ctx, &nic, r.FixedIP)
 			if err != nil {
 				return err
@@ -297,6 +300,12 @@ func (s *Service) namedNetworks(ctx context.Context, c *compat.Caller, ids []str
 
 func (n *Network) visibleTo(c *compat.Caller) bool {
 	return n.Shared || n.ProjectID == c.ProjectID || c.IsAdmin()
+}
+
+// chosenBy reports whether the caller may choose addresses on the network, as with a port: on
+// a network that is only shared, whoever chose could take what others rely on.
+func (n *Network) chosenBy(c *compat.Caller) bool {
+	return everything(c) || n.ProjectID == c.ProjectID
 }
 
 const addressHolder = `

@@ -19,15 +19,17 @@ func (s *Service) portKind() *kind {
 		attrs: append(standard("p"), []attribute{
 			{name: "name", column: "p.name", post: plugs, put: plugs},
 			{name: "network_id", column: "n.uuid", form: idRef, post: plugs, required: true},
-			{name: "mac_address", column: "p.mac_address", post: plugs, put: services},
+			{name: "mac_address", column: "p.mac_address", post: landlords, put: managers},
 			{name: "admin_state_up", column: "p.admin_state_up", form: boolean, post: plugs, put: plugs},
 			{name: "status", column: "p.status"},
 			{name: "device_id", column: "p.device_id", form: textNull, post: plugs, put: plugs},
-			{name: "device_owner", column: "p.device_owner", form: textNull, post: plugs, put: plugs},
-			{name: "fixed_ips", form: list, post: plugs, put: plugs},
+			{name: "device_owner", column: "p.device_owner", form: textNull, post: plugs, put: plugs,
+				parts: []part{{post: landlords, put: landlords, in: ofNetworkService}}},
+			{name: "fixed_ips", form: list, post: plugs, put: landlords,
+				parts: []part{{name: "ip_address", post: landlords, put: landlords, in: member("ip_address")}}},
 			{name: "security_groups", form: list, post: plugs, put: plugs},
-			{name: "port_security_enabled", column: "p.port_security_enabled", form: boolean, post: plugs, put: plugs},
-			{name: "allowed_address_pairs", form: list, post: plugs, put: plugs},
+			{name: "port_security_enabled", column: "p.port_security_enabled", form: boolean, post: landlords, put: landlords},
+			{name: "allowed_address_pairs", form: list, post: landlords, put: landlords},
 			{name: "extra_dhcp_opts", form: list, post: plugs, put: plugs},
 			{name: "binding:vnic_type", column: "p.vnic_type", form: textNull, post: plugs, put: plugs},
 			{name: "binding:host_id", column: "p.host", form: textNull, post: services, put: services, hidden: true},
@@ -43,6 +45,13 @@ func (s *Service) portKind() *kind {
 	}
 	k.read = readPorts
 	return k
+}
+
+// ofNetworkService tells whether a device_owner is that of a part of the network itself, whose
+// ports are trusted.
+func ofNetworkService(value any) bool {
+	owner, _ := value.(string)
+	return strings.HasPrefix(owner, "network:")
 }
 
 func portNotFound(id string) *compat.Fault {
@@ -122,7 +131,7 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 		return "", err
 	}
 	n := row.(*Network)
-	err = landlordOnly(r, n, v)
+	err = s.portKind().guard(r, n.ProjectID, v)
 	if err != nil {
 		return "", err
 	}
@@ -132,7 +141,7 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 		DeviceID: v.text("device_id", ""), DeviceOwner: v.text("device_owner", ""), NIC: noNIC, Host: v.text("binding:host_id", ""),
 		Profile: "{}", PortSecurity: v.bool("port_security_enabled", n.PortSecurity), Pairs: "[]", DHCPOpts: "[]",
 	}
-	err = p.accept(r, v)
+	err = p.accept(v)
 	if err != nil {
 		return "", err
 	}
@@ -162,24 +171,8 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 	return p.ID, putInGroups(ctx, tx, p.Key, groups)
 }
 
-// landlordOnly refuses what on a shared network only its owner may choose.
-func landlordOnly(r *request, n *Network, v values) error {
-	if everything(r.caller) || n.ProjectID == r.caller.ProjectID {
-		return nil
-	}
-	for _, name := range []string{"mac_address", "allowed_address_pairs", "port_security_enabled"} {
-		if v.has(name) && !(name == "allowed_address_pairs" && len(v.list(name)) == 0) {
-			return forbidden("rule:create_port:" + name)
-		}
-	}
-	return nil
-}
-
 // accept checks and takes over the attributes that need more than their form.
-func (p *portRow) accept(r *request, v values) error {
-	if strings.HasPrefix(v.text("device_owner", ""), "network:") && !everything(r.caller) {
-		return forbidden("rule:" + strings.ToLower(r.Method) + "_port:device_owner")
-	}
+func (p *portRow) accept(v values) error {
 	if v.has("mac_address") {
 		mac, err := net.ParseMAC(v.text("mac_address", ""))
 		if err != nil || len(mac) != 6 || mac[0]&1 == 1 || mac.String() == "00:00:00:00:00:00" {
@@ -370,7 +363,7 @@ func (s *Service) changePort(r *request, tx *schema.Tx, old record, v values) er
 		return err
 	}
 	n := row.(*Network)
-	err = landlordOnly(r, n, v)
+	err = s.portKind().guard(r, n.ProjectID, v)
 	if err != nil {
 		return err
 	}
@@ -386,7 +379,7 @@ func (s *Service) changePort(r *request, tx *schema.Tx, old record, v values) er
 		return fault(409, "PortBound", "Unable to complete operation on port %s, port is already bound, port type: bridge, old_mac %s.", p.ID, p.MAC)
 	}
 	p.PortSecurity = v.bool("port_security_enabled", p.PortSecurity)
-	err = p.accept(r, v)
+	err = p.accept(v)
 	if err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (s *Service) subnetKind() *kind {
 			{name: "subnetpool_id", form: idNull, post: members},
 			{name: "prefixlen", form: numNull, post: members},
 			{name: "segment_id", form: idNull, post: admins, put: admins},
-			{name: "service_types", form: list, post: members, put: members},
+			{name: "service_types", form: list, post: admins, put: admins},
 		}...),
 		missing: subnetNotFound,
 		insert:  s.createSubnet, change: s.changeSubnet, delete: s.removeSubnet,

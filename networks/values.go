@@ -41,6 +41,70 @@ type attribute struct {
 	put      access
 	hidden   bool // shown to admins only
 	required bool
+	parts    []part
+}
+
+// part is what of an attribute's value has a policy rule of its own.
+type part struct {
+	name      string // of the rule, after the attribute's; "" for the attribute's own
+	post, put access
+	in        func(value any) bool
+}
+
+// member tells whether an entry of a list of objects has the key.
+func member(key string) func(value any) bool {
+	return func(value any) bool {
+		entries, _ := value.([]any)
+		for _, e := range entries {
+			m, _ := e.(map[string]any)
+			if _, ok := m[key]; ok {
+				return true
+			}
+		}
+		return false
+	}
+}
+
+// verbs are the names that policy rules have for methods.
+var verbs = map[string]string{http.MethodPost: "create", http.MethodPut: "update", http.MethodDelete: "delete"}
+
+func (k *kind) rule(method, attribute string) string {
+	return "rule:" + verbs[method] + "_" + k.single + ":" + attribute
+}
+
+func choose(method string, post, put access) access {
+	if method == http.MethodPost {
+		return post
+	}
+	return put
+}
+
+// guard refuses attributes that on the network of another project only its owner may write.
+func (k *kind) guard(r *request, landlord string, v values) error {
+	if everything(r.caller) || landlord == r.caller.ProjectID {
+		return nil
+	}
+	for i := range k.attrs {
+		a := &k.attrs[i]
+		if !v.has(a.name) {
+			continue
+		}
+		if choose(r.Method, a.post, a.put).ofNetwork() && !(r.Method == http.MethodPost && nothing(v[a.name])) {
+			return forbidden(k.rule(r.Method, a.name))
+		}
+		for _, p := range a.parts {
+			if choose(r.Method, p.post, p.put).ofNetwork() && p.in(v[a.name]) {
+				return forbidden(strings.TrimSuffix(k.rule(r.Method, a.name)+":"+p.name, ":"))
+			}
+		}
+	}
+	return nil
+}
+
+// nothing reports whether a new resource is the same with the value and without it.
+func nothing(value any) bool {
+	l, ok := value.([]any)
+	return value == nil || (ok && len(l) == 0)
 }
 
 // values are the attributes that a client sent, in the form that their attribute has.
@@ -144,7 +208,6 @@ func (k *kind) bodies(doc map[string]any) (items []map[string]any, bulk bool, er
 // accept checks the attributes that a client wrote. Faults: 400 for what is unknown,
 // read-only or wrong, 403 for what only admins may write.
 func (k *kind) accept(r *request, body map[string]any) (values, error) {
-	post := r.Method == http.MethodPost
 	v := values{}
 	names := make([]string, 0, len(body))
 	for name := range body {
@@ -156,34 +219,40 @@ func (k *kind) accept(r *request, body map[string]any) (values, error) {
 		if a == nil {
 			return nil, badRequest("Unrecognized attribute(s) '%s'", clip(name))
 		}
-		who := a.put
-		if post {
-			who = a.post
-		}
-		if who == nobody {
+		if choose(r.Method, a.post, a.put) == nobody {
 			return nil, badRequest("Attribute '%s' not allowed in %s", a.name, r.Method)
 		}
 		value, err := a.check(body[name])
 		if err != nil {
 			return nil, err
 		}
-		if !who.allows(r.caller) && !harmless(value) {
-			return nil, forbidden("rule:" + map[bool]string{true: "create", false: "update"}[post] + "_" + k.single + ":" + a.name)
-		}
 		v[a.name] = value
 	}
-	if !post {
-		return v, nil
-	}
 	for _, a := range k.attrs {
-		if a.required && !v.has(a.name) {
+		if r.Method == http.MethodPost && a.required && !v.has(a.name) {
 			return nil, badRequest("Failed to parse request. Required attribute '%s' not specified", a.name)
 		}
 	}
-	return v, nil
+	return v, k.mayWrite(r, v)
 }
 
-// harmless lets clients send an attribute of admins with the value that it mostly has.
+// mayWrite asks the roles of the caller for each attribute, after all of them were found to
+// be in order.
+func (k *kind) mayWrite(r *request, v values) error {
+	for _, name := range sortedKeys(v) {
+		a := k.attribute(name)
+		if r.Method == http.MethodPost && harmless(v[name]) && !choose(r.Method, a.post, a.put).ofNetwork() {
+			continue
+		}
+		if !choose(r.Method, a.post, a.put).allows(r.caller) {
+			return forbidden(k.rule(r.Method, name))
+		}
+	}
+	return nil
+}
+
+// harmless lets clients send an attribute of admins with the value that a new resource has
+// without it. An update is another matter: it would take back what an admin set.
 func harmless(value any) bool { return value == nil || value == false || value == "" }
 
 func invalid(a *attribute, value any, reason string) error {
