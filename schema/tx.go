@@ -2,10 +2,13 @@ package schema
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
@@ -80,6 +83,14 @@ func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
 
 // ErrUnknownOutcome says that a commit was sent and its answer lost: it may have happened.
 var ErrUnknownOutcome = errors.New("the outcome of a commit is unknown")
+
+// Away reports whether err says that the database could not be reached, or not be heard to
+// the end: the same statement may succeed when it is back.
+func Away(err error) bool {
+	var network net.Error
+	return lostConnection(err) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
+}
 
 func lostConnection(err error) bool {
 	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)

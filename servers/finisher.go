@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
+	"slices"
+	"strconv"
 	"time"
 
 	"kilonova/compat"
+	"kilonova/hosts"
 	"kilonova/schema"
 	"kilonova/work"
 )
@@ -26,13 +28,30 @@ type finished struct {
 	Result     *string       `db:"result"`
 	CreatedAt  schema.Micros `db:"created_at"`
 	Deadline   schema.Micros `db:"deadline"`
+
+	ResultLength int64 `db:"result_length"` // bytes
 }
 
-const workColumns = `id, host, server_uuid, kind, generation, action_id, state, result, created_at, deadline`
+// workColumns are the columns of finished. A result that is longer than any that may be
+// believed is not read: only its length is.
+var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, generation, action_id, state, created_at, deadline,
+  CASE WHEN LENGTH(result) <= CASE WHEN kind IN ('console_output', 'diagnostics') THEN %d ELSE %d END THEN result END AS result,
+  COALESCE(LENGTH(result), 0) AS result_length`, work.MaxAnswer, work.MaxReport)
 
-const selectFinished = `
-SELECT ` + workColumns + ` FROM work WHERE state IN ('done', 'failed') AND kind NOT IN ('console_output', 'diagnostics')
-ORDER BY id LIMIT 100`
+var selectFinished = `
+SELECT ` + workColumns + ` FROM work WHERE state IN ('done', 'failed') AND kind NOT IN ('console_output', 'diagnostics') AND id > ?
+ORDER BY id LIMIT ` + strconv.Itoa(schema.PageSize)
+
+// report is what the host said, if it can be believed.
+func (f *finished) report() (work.Result, error) {
+	if f.Result == nil && f.ResultLength > 0 {
+		return work.Result{}, fmt.Errorf("a report of %d bytes", f.ResultLength)
+	}
+	if f.Result == nil {
+		return work.Result{}, errors.New("no report")
+	}
+	return work.ReadResult(f.Kind, *f.Result)
+}
 
 // idlePoll is how often an API process looks for finished work that nobody rang for.
 const idlePoll = 250 * time.Millisecond
@@ -59,31 +78,70 @@ func (s *Service) Finish(ctx context.Context, rung <-chan struct{}) {
 	}
 }
 
+// finishSome applies all that is reported and tells how many reports it applied.
 func (s *Service) finishSome(ctx context.Context) (int, error) {
-	var list []finished
-	err := s.DB.SelectContext(ctx, &list, selectFinished)
-	if err != nil {
-		return 0, fmt.Errorf("look for finished work: %w", err)
+	return s.sweepWork(ctx, "apply", selectFinished, nil, s.finishOne)
+}
+
+// sweepWork calls f for each row of work that query finds. Its last argument is the id
+// after which a page begins.
+func (s *Service) sweepWork(ctx context.Context, what, query string, args []any, f func(context.Context, *finished) error) (int, error) {
+	page := func(ctx context.Context, after int64) ([]finished, error) {
+		var list []finished
+		err := s.DB.SelectContext(ctx, &list, query, append(slices.Clone(args), after)...)
+		return list, wrap(err, "look for work to %s", what)
 	}
-	applied := 0
-	var problems []error
-	for i := range list {
-		err := s.finishOne(ctx, &list[i])
-		if err != nil {
-			problems = append(problems, fmt.Errorf("apply %s of server %s: %w", list[i].Kind, list[i].ServerUUID, err))
-			continue
-		}
-		applied++
-	}
-	return applied, errors.Join(problems...)
+	return schema.Sweep(ctx, page, func(row *finished) int64 { return row.ID }, func(ctx context.Context, row *finished) error {
+		return wrap(schema.Guard(ctx, func(ctx context.Context) error { return f(ctx, row) }), "%s %s of server %s", what, row.Kind, row.ServerUUID)
+	})
 }
 
 const removeWork = `DELETE FROM work WHERE id = ? AND state = ?`
 
-// finishOne applies one report and removes its row, in one transaction: it happens once or
-// not at all.
+// unreadable is what people are told when a report cannot be believed.
+const unreadable = "The compute host's report could not be applied."
+
+// finishOne applies one report and removes its row. A report that cannot be applied is
+// applied as a failure, and where that is not possible either, the server goes to ERROR: no
+// report stays to be tried for ever.
 func (s *Service) finishOne(ctx context.Context, f *finished) error {
-	err := s.dropSnapshot(ctx, f)
+	res, err := f.report()
+	if err == nil {
+		err = schema.Guard(ctx, func(ctx context.Context) error { return s.applyOnce(ctx, f, f.State == work.Done, res) })
+		if err == nil || !lasting(ctx, err) {
+			return err
+		}
+	}
+	s.Log.ErrorContext(ctx, "a report cannot be applied", "host", f.Host, "kind", f.Kind, "server", f.ServerUUID, "err", err)
+	return s.failWork(ctx, f, work.Result{Message: unreadable, Detail: work.Clip(err.Error(), work.MaxDetail)})
+}
+
+// failWork gives work the outcome of a failure, and the server ERROR where its outcome
+// cannot be worked out.
+func (s *Service) failWork(ctx context.Context, f *finished, res work.Result) error {
+	err := schema.Guard(ctx, func(ctx context.Context) error { return s.applyOnce(ctx, f, false, res) })
+	if err == nil || !lasting(ctx, err) {
+		return err
+	}
+	s.Log.ErrorContext(ctx, "a failure cannot be applied", "host", f.Host, "kind", f.Kind, "server", f.ServerUUID, "err", err)
+	return s.abandon(ctx, f, res)
+}
+
+// lasting reports whether an error comes back whenever the same is tried.
+func lasting(ctx context.Context, err error) bool {
+	return ctx.Err() == nil && !schema.Transient(err) && !errors.Is(err, schema.ErrUnknownOutcome) && !schema.Away(err)
+}
+
+// applyOnce applies the outcome of work and removes its row, in one transaction: it happens
+// once or not at all.
+func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.Result) error {
+	if !ok {
+		err := s.dropSnapshot(ctx, f)
+		if err != nil {
+			return err
+		}
+	}
+	all, err := s.Hosts.Snapshot(ctx)
 	if err != nil {
 		return err
 	}
@@ -98,17 +156,11 @@ func (s *Service) finishOne(ctx context.Context, f *finished) error {
 		if err != nil {
 			return err
 		}
-		ok := f.State == work.Done
-		var res work.Result
-		if f.Result != nil {
-			decode(*f.Result, &res)
-		}
-		res.Message, res.Detail = clip(res.Message, maxMessage), clip(res.Detail, maxDetail)
 		if v == nil || v.Deleted || v.Generation != f.Generation {
 			// The server went on without this work: its report changes nothing.
 			return s.endAction(ctx, tx, f.ActionID, ok, res.Message, res.Detail)
 		}
-		ring, err = s.apply(ctx, tx, v, f, ok, res)
+		ring, err = s.apply(ctx, tx, v, f, ok, res, all)
 		return err
 	})
 	if err == nil && ring != "" {
@@ -117,24 +169,31 @@ func (s *Service) finishOne(ctx context.Context, f *finished) error {
 	return err
 }
 
-// What is kept of a host's words, in bytes: the database would refuse more, and the report
-// with it, again and again.
-const (
-	maxMessage = 1024
-	maxDetail  = 16384
-)
+const abandonServer = `
+UPDATE servers SET vm_state = ?, task_state = NULL, generation = generation + 1, fault_code = ?, fault_message = ?, fault_details = ?,
+  fault_at = ?, updated_at = ? WHERE uuid = ? AND generation = ? AND deleted = 0`
 
-func clip(s string, most int) string {
-	if len(s) <= most {
-		return s
-	}
-	return strings.ToValidUTF8(s[:most], "") + "..."
+// abandon is the last way out: the row goes, the server is in ERROR and says why. What it
+// holds it keeps, for whoever deletes it.
+func (s *Service) abandon(ctx context.Context, f *finished, res work.Result) error {
+	return s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		mine, err := schema.Changed(tx.ExecContext(ctx, removeWork, f.ID, f.State))
+		if err != nil || !mine {
+			return wrap(err, "remove work %d", f.ID)
+		}
+		now := s.Clock.Now()
+		_, err = tx.ExecContext(ctx, abandonServer, ErrorVM, http.StatusInternalServerError, unreadable, res.Detail, now, now, f.ServerUUID, f.Generation)
+		if err != nil {
+			return fmt.Errorf("give up %s of server %s: %w", f.Kind, f.ServerUUID, err)
+		}
+		return s.endAction(ctx, tx, f.ActionID, false, res.Message, res.Detail)
+	})
 }
 
 // dropSnapshot ends the image of a snapshot that failed. It comes before the report is
 // applied, in a transaction of the image's own: to do it twice is to do it once.
 func (s *Service) dropSnapshot(ctx context.Context, f *finished) error {
-	if f.Kind != work.Snapshot || f.State == work.Done {
+	if f.Kind != work.Snapshot {
 		return nil
 	}
 	v, err := get(ctx, s.DB, f.ServerUUID)
@@ -150,13 +209,13 @@ func (s *Service) dropSnapshot(ctx context.Context, f *finished) error {
 
 // apply changes the server as the state table says, and what belongs to the kind of work.
 // It gives the host to ring when it queued more work.
-func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finished, ok bool, res work.Result) (string, error) {
+func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finished, ok bool, res work.Result, all []hosts.Host) (string, error) {
 	t, known := byKind(f.Kind)
 	if !known {
 		return "", fmt.Errorf("work of unknown kind %q", f.Kind)
 	}
 	if f.Kind == work.Spawn && !ok {
-		return s.failedSpawn(ctx, tx, v, f, res)
+		return s.failedSpawn(ctx, tx, v, f, res, all)
 	}
 	err := s.endAction(ctx, tx, f.ActionID, ok, res.Message, res.Detail)
 	if err != nil {
@@ -274,7 +333,7 @@ func (s *Service) shrinkTo(ctx context.Context, tx *schema.Tx, v *Server, f work
 
 // failedSpawn tries the next host, up to the limit, and then leaves the server in ERROR
 // with nothing held but its quota, which ERROR servers count for.
-func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *finished, res work.Result) (string, error) {
+func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *finished, res work.Result, all []hosts.Host) (string, error) {
 	err := s.Hosts.Built(ctx, tx, v.HostName(), false)
 	if err != nil {
 		return "", err
@@ -284,7 +343,7 @@ func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *
 		return "", err
 	}
 	if res.Retry && v.Attempts < s.MaxAttempts {
-		host, err := s.reschedule(ctx, tx, v, f)
+		host, err := s.reschedule(ctx, tx, v, f, all)
 		if err != nil || host != "" {
 			return host, err
 		}
@@ -309,11 +368,7 @@ func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *
 }
 
 // reschedule gives the server to another host; "" when none has room.
-func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *finished) (string, error) {
-	all, err := s.Hosts.Snapshot(ctx)
-	if err != nil {
-		return "", err
-	}
+func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *finished, all []hosts.Host) (string, error) {
 	tried := []string{}
 	if v.TriedHosts != nil {
 		decode(*v.TriedHosts, &tried)
@@ -323,7 +378,7 @@ func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *f
 	spec := v.specFor()
 	again := *v
 	again.VMState = Building
-	err = s.place(ctx, tx, &again, &spec, all)
+	err := s.place(ctx, tx, &again, &spec, all)
 	if err != nil || again.Host == nil {
 		return "", err
 	}
@@ -404,9 +459,9 @@ func (s *Service) call(r *compat.Request, v *Server, kind work.Kind, args work.A
 		if f.State != work.Done && f.State != work.Failed {
 			continue
 		}
-		var res work.Result
-		if f.Result != nil {
-			decode(*f.Result, &res)
+		res, err := f.report()
+		if err != nil {
+			return res, fmt.Errorf("%s of server %s: %w", kind, v.UUID, err)
 		}
 		if f.State == work.Failed && res.Reason == "" {
 			return res, fmt.Errorf("%s of server %s: %s", kind, v.UUID, res.Detail)

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"kilonova/schema"
@@ -34,123 +36,96 @@ func (s *Service) Keep(ctx context.Context) {
 }
 
 func (s *Service) keepOnce(ctx context.Context) error {
-	for _, task := range []func(context.Context) error{s.endOverdue, s.followStopped, s.followStarted, s.confirmOld} {
-		err := task(ctx)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return schema.Tasks(ctx, s.endOverdue, s.followStopped, s.followStarted, s.confirmOld)
 }
 
-const selectOverdue = `SELECT ` + workColumns + ` FROM work WHERE deadline < ? ORDER BY deadline LIMIT 100`
+var selectOverdue = `SELECT ` + workColumns + ` FROM work WHERE deadline < ? AND id > ? ORDER BY id LIMIT ` + strconv.Itoa(schema.PageSize)
 
 // endOverdue gives work that passed its deadline the outcome of a failure. The server's
 // generation moves on, so that a host that comes back too late changes nothing.
 func (s *Service) endOverdue(ctx context.Context) error {
-	var list []finished
-	err := s.DB.SelectContext(ctx, &list, selectOverdue, s.Clock.Now())
-	if err != nil {
-		return fmt.Errorf("look for overdue work: %w", err)
-	}
-	for i := range list {
-		err := s.endOne(ctx, &list[i])
-		if err != nil {
-			return fmt.Errorf("end overdue %s of server %s: %w", list[i].Kind, list[i].ServerUUID, err)
-		}
-	}
-	return nil
+	_, err := s.sweepWork(ctx, "end overdue", selectOverdue, []any{s.Clock.Now()}, s.endOne)
+	return err
 }
 
 func (s *Service) endOne(ctx context.Context, f *finished) error {
-	err := s.dropSnapshot(ctx, f)
+	switch f.Kind {
+	case work.ConsoleOutput, work.Diagnose:
+		_, err := s.DB.ExecContext(ctx, removeWork, f.ID, f.State)
+		return wrap(err, "remove work %d", f.ID)
+	case work.Delete:
+		return s.endDelete(ctx, f)
+	}
+	res := work.Result{Message: "The compute host did not finish in time.", Detail: fmt.Sprintf("%s on host %s passed its deadline", f.Kind, f.Host)}
+	v, err := get(ctx, s.DB, f.ServerUUID)
 	if err != nil {
 		return err
 	}
+	if v != nil {
+		res.PowerState = v.PowerState
+	}
+	return s.failWork(ctx, f, res)
+}
+
+// endDelete buries the server: its host clears up when it comes back and finds a guest that
+// is not its own.
+func (s *Service) endDelete(ctx context.Context, f *finished) error {
 	return s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		mine, err := schema.Changed(tx.ExecContext(ctx, removeWork, f.ID, f.State))
 		if err != nil || !mine {
 			return wrap(err, "remove work %d", f.ID)
 		}
-		if f.Kind == work.ConsoleOutput || f.Kind == work.Diagnose {
-			return nil
-		}
-		res := work.Result{Message: "The compute host did not finish in time.", Detail: fmt.Sprintf("%s on host %s passed its deadline", f.Kind, f.Host)}
 		v, err := get(ctx, tx, f.ServerUUID)
 		if err != nil {
 			return err
 		}
-		if v == nil || v.Deleted || v.Generation != f.Generation {
-			return s.endAction(ctx, tx, f.ActionID, false, res.Message, res.Detail)
+		current := v != nil && !v.Deleted && v.Generation == f.Generation
+		err = s.endAction(ctx, tx, f.ActionID, current, "", "")
+		if err != nil || !current {
+			return err
 		}
-		if f.Kind == work.Delete {
-			// The host clears up when it comes back and finds a guest that is not its own.
-			err = s.endAction(ctx, tx, f.ActionID, true, "", "")
-			if err != nil {
-				return err
-			}
-			return s.bury(ctx, tx, v)
-		}
-		res.PowerState = v.PowerState
-		_, err = s.apply(ctx, tx, v, f, false, res)
-		return err
+		return s.bury(ctx, tx, v)
 	})
 }
 
-const selectStopped = `SELECT ` + columns + ` FROM servers
-WHERE deleted = 0 AND vm_state = 'active' AND power_state IN (4, 6) AND task_state IS NULL LIMIT 100`
+// sweepServers calls f for each server that the condition finds. A server that changed
+// meanwhile is looked at again in the next round.
+func (s *Service) sweepServers(ctx context.Context, what, where string, args []any, f func(context.Context, *Server) error) error {
+	query := "SELECT " + columns + " FROM servers WHERE deleted = 0 AND " + where + " AND id > ? ORDER BY id LIMIT " + strconv.Itoa(schema.PageSize)
+	page := func(ctx context.Context, after int64) ([]Server, error) {
+		var list []Server
+		err := s.DB.SelectContext(ctx, &list, query, append(slices.Clone(args), after)...)
+		return list, wrap(err, "look for servers to %s", what)
+	}
+	_, err := schema.Sweep(ctx, page, func(v *Server) int64 { return v.ID }, func(ctx context.Context, v *Server) error {
+		err := f(ctx, v)
+		if errors.Is(err, errLostRace) {
+			return nil
+		}
+		return wrap(err, "%s server %s", what, v.UUID)
+	})
+	return err
+}
+
+const guestStopped = `vm_state = 'active' AND power_state IN (4, 6) AND task_state IS NULL`
 
 // followStopped makes servers stopped whose guests shut down by themselves.
 func (s *Service) followStopped(ctx context.Context) error {
-	var list []Server
-	err := s.DB.SelectContext(ctx, &list, selectStopped)
-	if err != nil {
-		return fmt.Errorf("look for guests that stopped: %w", err)
-	}
-	for i := range list {
-		err := s.set(ctx, s.DB, &list[i], true, change{"vm_state": Stopped})
-		if err != nil && !errors.Is(err, errLostRace) {
-			return err
-		}
-	}
-	return nil
+	return s.sweepServers(ctx, "follow the stopped guest of", guestStopped, nil, func(ctx context.Context, v *Server) error {
+		return s.set(ctx, s.DB, v, true, change{"vm_state": Stopped})
+	})
 }
 
-const selectStarted = `SELECT ` + columns + ` FROM servers
-WHERE deleted = 0 AND vm_state = 'stopped' AND power_state = 1 AND task_state IS NULL LIMIT 100`
+const guestStarted = `vm_state = 'stopped' AND power_state = 1 AND task_state IS NULL`
 
 // followStarted stops guests again that somebody started behind the cloud's back.
 func (s *Service) followStarted(ctx context.Context) error {
-	var list []Server
-	err := s.DB.SelectContext(ctx, &list, selectStarted)
-	if err != nil {
-		return fmt.Errorf("look for guests that started: %w", err)
-	}
-	for i := range list {
-		v := &list[i]
-		err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
-			copied := *v
-			err := s.set(ctx, tx, &copied, true, change{"task_state": PoweringOff})
-			if err != nil {
-				return err
-			}
-			g, err := s.guest(ctx, tx, &copied)
-			if err != nil {
-				return err
-			}
-			_, err = s.queue(ctx, tx, &copied, work.Stop, work.Args{Guest: *g, ShutdownTimeout: int(s.ShutdownTimeout.Seconds())}, 0)
-			return err
-		})
-		if err != nil && !errors.Is(err, errLostRace) {
-			return err
-		}
-		s.Bell.Ring(v.HostName())
-	}
-	return nil
+	return s.sweepServers(ctx, "stop the started guest of", guestStarted, nil, func(ctx context.Context, v *Server) error {
+		return s.keep(ctx, v, change{"task_state": PoweringOff}, work.Stop, work.Args{ShutdownTimeout: int(s.ShutdownTimeout.Seconds())})
+	})
 }
 
-const selectResized = `SELECT ` + columns + ` FROM servers
-WHERE deleted = 0 AND vm_state = 'resized' AND task_state IS NULL AND updated_at < ? LIMIT 100`
+const oldResize = `vm_state = 'resized' AND task_state IS NULL AND updated_at < ?`
 
 // confirmOld confirms resizes that nobody confirmed or reverted in the window, if there is
 // one.
@@ -158,35 +133,35 @@ func (s *Service) confirmOld(ctx context.Context) error {
 	if s.ResizeConfirmWindow == 0 {
 		return nil
 	}
-	var list []Server
-	err := s.DB.SelectContext(ctx, &list, selectResized, s.Clock.Now()-schema.Micros(s.ResizeConfirmWindow.Microseconds()))
-	if err != nil {
-		return fmt.Errorf("look for resizes to confirm: %w", err)
-	}
-	for i := range list {
-		v := &list[i]
-		err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
-			copied := *v
-			o := v.before()
-			if o.Confirming {
-				return nil
-			}
-			o.Confirming = true
-			err := s.set(ctx, tx, &copied, true, change{"old_state": encode(o)})
-			if err != nil {
-				return err
-			}
-			g, err := s.guest(ctx, tx, &copied)
-			if err != nil {
-				return err
-			}
-			_, err = s.queue(ctx, tx, &copied, work.ConfirmResize, work.Args{Guest: *g}, 0)
-			return err
-		})
-		if err != nil && !errors.Is(err, errLostRace) {
+	before := s.Clock.Now() - schema.Micros(s.ResizeConfirmWindow.Microseconds())
+	return s.sweepServers(ctx, "confirm the resize of", oldResize, []any{before}, func(ctx context.Context, v *Server) error {
+		o := v.before()
+		if o.Confirming {
+			return nil
+		}
+		o.Confirming = true
+		return s.keep(ctx, v, change{"old_state": encode(o)}, work.ConfirmResize, work.Args{})
+	})
+}
+
+// keep changes a server and gives its host work for which nobody asked.
+func (s *Service) keep(ctx context.Context, v *Server, set change, kind work.Kind, args work.Args) error {
+	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		copied := *v
+		err := s.set(ctx, tx, &copied, true, set)
+		if err != nil {
 			return err
 		}
+		g, err := s.guest(ctx, tx, &copied)
+		if err != nil {
+			return err
+		}
+		args.Guest = *g
+		_, err = s.queue(ctx, tx, &copied, kind, args, 0)
+		return err
+	})
+	if err == nil {
 		s.Bell.Ring(v.HostName())
 	}
-	return nil
+	return err
 }
