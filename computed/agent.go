@@ -461,7 +461,7 @@ const reportTries = 20
 func (a *Agent) report(ctx context.Context, row *workRow, state work.State, res work.Result) error {
 	var err error
 	for range reportTries {
-		_, err = a.DB.ExecContext(ctx, finishWork, state, encode(res), a.Clock.Now(), row.ID, a.Host, a.id)
+		_, err = a.DB.ExecContext(ctx, finishWork, state, res.Encode(row.Kind), a.Clock.Now(), row.ID, a.Host, a.id)
 		if err == nil {
 			if a.Bell != nil {
 				a.Bell.Ring(work.API)

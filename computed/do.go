@@ -11,14 +11,6 @@ import (
 	"kilonova/work"
 )
 
-func encode(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return "{}" // results are plain structs: they always encode
-	}
-	return string(b)
-}
-
 // do carries out a claimed piece of work and says how it went.
 func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, work.State) {
 	var args work.Args
