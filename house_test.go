@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,5 +139,33 @@ func TestEveryPackageHasDoc(t *testing.T) {
 		if !strings.HasPrefix(string(src), "// ") || len(src) < least {
 			t.Errorf("%s/doc.go says too little", pkg)
 		}
+	}
+}
+
+// Whoever writes goes through schema's retries: nobody else begins a transaction, and none
+// reaches for the connections below.
+func TestWritersGoThroughSchema(t *testing.T) {
+	bare := regexp.MustCompile(`\.(Begin|BeginTx|Beginx|BeginTxx|MustExec|MustExecContext|MustBegin|MustBeginTx|Exec|NamedExec|Conn|Connx|Prepare|Preparex)\(|\.DB\.DB\b|\b(sql|sqlx)\.Open\(`)
+	err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		dir, _, _ := strings.Cut(path, "/")
+		if d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || floor(filepath.ToSlash(filepath.Dir(path))) < 0 || dir == "schema" {
+			return nil
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for i, line := range strings.Split(string(raw), "\n") {
+			if bare.MatchString(line) {
+				t.Errorf("%s:%d writes past schema.DB.Tx and schema.DB.ExecContext: %s", path, i+1, strings.TrimSpace(line))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

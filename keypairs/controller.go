@@ -140,7 +140,7 @@ func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	err = s.room(r.Context(), k.UserID, limit)
+	err = room(r.Context(), s.db, k.UserID, limit)
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,9 @@
 package keypairs_test
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"kilonova/compat"
@@ -47,6 +49,37 @@ func TestKeypairs(t *testing.T) {
 			if got.Code != tt.code || !strings.Contains(got.Body.String(), tt.want) || strings.Contains(got.Body.String(), tt.forbid) {
 				t.Errorf("%s = %d %s; want %d with %q, without %q", tt.name, got.Code, got.Body, tt.code, tt.want, tt.forbid)
 			}
+		}
+	})
+}
+
+// One user's requests at the same moment make exactly as many keypairs as there is room for,
+// and another user's are not in their way.
+func TestKeypairsAtOnce(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		quota := quotas.New(db, nil)
+		s := keypairs.New(db, nil, quota)
+		api := apitest.New(t, func(c *compat.Compute) { s.Register(c); quota.Register(c) })
+		if got := api.Do(t, apitest.As("admin@a", "2.1", "PUT", "/os-quota-sets/p", `{"quota_set":{"key_pairs":20}}`)); got.Code != 200 {
+			t.Fatal(got.Code, got.Body)
+		}
+		codes := map[string]int{}
+		var mu sync.Mutex
+		var wg sync.WaitGroup
+		for i := range 48 {
+			who := []string{"u@p", "v@p"}[i%2]
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				got := api.Do(t, apitest.As(who, "2.2", "POST", "/os-keypairs", fmt.Sprintf(`{"keypair":{"name":"k%d","public_key":"%s"}}`, i, publicKey)))
+				mu.Lock()
+				codes[fmt.Sprint(who, got.Code)]++
+				mu.Unlock()
+			}()
+		}
+		wg.Wait()
+		if codes["u@p201"] != 20 || codes["u@p403"] != 4 || codes["v@p201"] != 20 || codes["v@p403"] != 4 {
+			t.Errorf("24 keypairs for 20 places, of each of two users: %v", codes)
 		}
 	})
 }

@@ -62,22 +62,17 @@ func (s *Service) list(ctx context.Context, userID, marker string, limit int) ([
 	return out, nil
 }
 
-// A select that feeds an insert locks on MariaDB what it has read, and on SQLite there is
-// one writer: of two requests that race for the last place one comes second.
 const insertKeypair = `
-INSERT INTO keypairs (user_id, name, type, fingerprint, public_key, created_at)
-SELECT ?, ?, ?, ?, ?, ?
-FROM (SELECT COUNT(*) AS have FROM keypairs WHERE user_id = ?) AS mine
-WHERE mine.have < ?`
+INSERT INTO keypairs (user_id, name, type, fingerprint, public_key, created_at) VALUES (?, ?, ?, ?, ?, ?)`
 
 const countKeypairs = `SELECT COUNT(*) FROM keypairs WHERE user_id = ?`
 
 var errQuota = compat.Forbidden("Quota exceeded, too many key pairs.")
 
 // room gives a 403 Fault when the user has as many keypairs as limit allows.
-func (s *Service) room(ctx context.Context, userID string, limit int) error {
+func room(ctx context.Context, q schema.Querier, userID string, limit int) error {
 	var have int
-	err := s.db.GetContext(ctx, &have, countKeypairs, userID)
+	err := q.GetContext(ctx, &have, countKeypairs, userID)
 	if err != nil {
 		return fmt.Errorf("count keypairs: %w", err)
 	}
@@ -91,15 +86,16 @@ func (s *Service) room(ctx context.Context, userID string, limit int) error {
 // that is taken is a 409 one.
 func (s *Service) insert(ctx context.Context, k *Keypair, limit int) error {
 	err := s.db.Tx(ctx, func(tx *schema.Tx) error {
-		ok, err := schema.Changed(tx.ExecContext(ctx, insertKeypair,
-			k.UserID, k.Name, k.Type, k.Fingerprint, k.PublicKey, k.CreatedAt, k.UserID, limit))
+		err := tx.Turn(ctx, "keypairs of "+k.UserID)
 		if err != nil {
 			return err
 		}
-		if !ok {
-			return errQuota
+		err = room(ctx, tx, k.UserID, limit)
+		if err != nil {
+			return err
 		}
-		return nil
+		_, err = tx.ExecContext(ctx, insertKeypair, k.UserID, k.Name, k.Type, k.Fingerprint, k.PublicKey, k.CreatedAt)
+		return err
 	})
 	if schema.Duplicate(err) {
 		return compat.Conflict("Key pair '%s' already exists.", k.Name)

@@ -27,12 +27,14 @@ const (
 
 // DB is a pool of connections that knows its dialect. All packages share one.
 //
-// Reads go through the embedded sqlx.DB; writes of more than one statement, and those
-// that must survive a deadlock, go through Tx.
+// Reads go through the embedded sqlx.DB. Writes go through Tx, or, when they are one
+// statement, through ExecContext and NamedExecContext: all three try again after what
+// Transient knows. Nothing else writes.
 type DB struct {
 	*sqlx.DB
 	Dialect Dialect
 	addr    string // where the server is, for the accounts of hosts; "" on SQLite
+	turn    turnstile
 }
 
 // sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program.
@@ -93,7 +95,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		_ = db.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &DB{DB: db, Dialect: SQLite}, nil
+	return &DB{DB: db, Dialect: SQLite, turn: make(turnstile, 1)}, nil
 }
 
 func openMySQL(ctx context.Context, dsn string) (*DB, error) {

@@ -3,13 +3,10 @@ package schema
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
-	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jmoiron/sqlx"
@@ -30,36 +27,26 @@ type Querier interface {
 	SelectContext(ctx context.Context, dest any, query string, args ...any) error
 }
 
-const (
-	txAttempts  = 12
-	txFirstWait = 2 * time.Millisecond
-	txMaxWait   = 250 * time.Millisecond
-)
-
 // Tx runs fn in a transaction and commits it. When the database says that the transaction
 // lost a deadlock, waited too long for a lock or met a busy node, also at the commit, the
 // whole of fn runs again after a jittered wait, so fn touches nothing but tx and variables
 // that it sets anew.
 //
+// On SQLite the writers of a process go one after the other in the order in which they came,
+// and hold no connection while they wait.
+//
 // A connection that breaks at the commit leaves the outcome unknown: the error then is
 // ErrUnknownOutcome, and a caller that must know looks for a key that it chose before.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
-	wait := txFirstWait
-	for attempt := 1; ; attempt++ {
-		err := db.tryTx(ctx, fn)
-		if err == nil || !Transient(err) || attempt == txAttempts {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(wait/2 + rand.N(wait)):
-		}
-		wait = min(wait*2, txMaxWait)
-	}
+	return again(ctx, func() error { return db.tryTx(ctx, fn) })
 }
 
 func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
+	end, err := db.turn.take(ctx)
+	if err != nil {
+		return fmt.Errorf("begin a transaction: %w", err)
+	}
+	defer end()
 	tx, err := db.BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
@@ -72,17 +59,38 @@ func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
 		return err
 	}
 	err = tx.Commit()
-	if err != nil && lostConnection(err) {
-		return fmt.Errorf("commit: %w: %w", ErrUnknownOutcome, err)
-	}
 	if err != nil {
-		return fmt.Errorf("commit: %w", err)
+		return fmt.Errorf("commit: %w", commitError(err))
 	}
 	return nil
 }
 
-// ErrUnknownOutcome says that a commit was sent and its answer lost: it may have happened.
-var ErrUnknownOutcome = errors.New("the outcome of a commit is unknown")
+// ExecContext runs one statement as a transaction of its own, with the retries of Tx.
+func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return db.one(ctx, func() (sql.Result, error) { return db.DB.ExecContext(ctx, query, args...) })
+}
+
+// NamedExecContext is ExecContext with the arguments in a struct or map.
+func (db *DB) NamedExecContext(ctx context.Context, query string, arg any) (sql.Result, error) {
+	return db.one(ctx, func() (sql.Result, error) { return db.DB.NamedExecContext(ctx, query, arg) })
+}
+
+func (db *DB) one(ctx context.Context, exec func() (sql.Result, error)) (sql.Result, error) {
+	var res sql.Result
+	err := again(ctx, func() error {
+		end, err := db.turn.take(ctx)
+		if err != nil {
+			return err
+		}
+		defer end()
+		res, err = exec()
+		if err != nil {
+			return commitError(err) // the statement is its own commit
+		}
+		return nil
+	})
+	return res, err
+}
 
 // Away reports whether err says that the database could not be reached, or not be heard to
 // the end: the same statement may succeed when it is back.
@@ -92,33 +100,12 @@ func Away(err error) bool {
 		errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
 }
 
-func lostConnection(err error) bool {
-	return errors.Is(err, driver.ErrBadConn) || errors.Is(err, mysql.ErrInvalidConn)
-}
-
 // MySQL error numbers, as its manual lists them.
 const (
 	mysqlDuplicate   = 1062
-	mysqlLockWait    = 1205
-	mysqlDeadlock    = 1213
-	mysqlNotReady    = 1047 // a Galera node that has lost its cluster
 	mysqlForeignKey1 = 1451
 	mysqlForeignKey2 = 1452
 )
-
-// Transient reports whether the database refused err's transaction for a reason that may
-// be gone at the next try.
-func Transient(err error) bool {
-	var my *mysql.MySQLError
-	if errors.As(err, &my) {
-		return my.Number == mysqlDeadlock || my.Number == mysqlLockWait || my.Number == mysqlNotReady
-	}
-	var lite sqlite3.Error
-	if errors.As(err, &lite) {
-		return lite.Code == sqlite3.ErrBusy || lite.Code == sqlite3.ErrLocked
-	}
-	return false
-}
 
 // Duplicate reports whether err is the refusal of a second row with a unique key.
 func Duplicate(err error) bool {

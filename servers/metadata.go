@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -71,7 +72,7 @@ func (s *Service) changeMetadata(r *compat.Request, op string, f func(map[string
 		ok, err := schema.Changed(s.DB.ExecContext(r.Context(),
 			`UPDATE servers SET metadata = ?, updated_at = ? WHERE id = ? AND deleted = 0 AND metadata = ?`,
 			encode(m), s.Clock.Now(), v.ID, v.Metadata))
-		if err != nil && !schema.Transient(err) {
+		if err != nil {
 			return nil, fmt.Errorf("change metadata of server %s: %w", v.UUID, err)
 		}
 		if ok {
@@ -219,14 +220,18 @@ func (s *Service) tagsReplace(w http.ResponseWriter, r *compat.Request) error {
 		return err
 	}
 	if len(body.Tags) > maxTags {
-		return compat.BadRequest("The number of tags exceeded the per-server limit %d", maxTags)
+		return tooManyTags()
 	}
 	err = s.DB.Tx(r.Context(), func(tx *schema.Tx) error {
-		err := clearTags(r.Context(), tx, v.ID)
+		err := s.touch(r.Context(), tx, v) // first: it keeps others from adding meanwhile
 		if err != nil {
 			return err
 		}
-		return errors.Join(setTags(r.Context(), tx, v.ID, body.Tags), s.touch(r.Context(), tx, v))
+		err = clearTags(r.Context(), tx, v.ID)
+		if err != nil {
+			return err
+		}
+		return setTags(r.Context(), tx, v.ID, body.Tags)
 	})
 	if err != nil {
 		return err
@@ -239,9 +244,13 @@ func clearTags(ctx context.Context, tx *schema.Tx, id int64) error {
 	return wrap(err, "remove tags")
 }
 
-// touch moves "updated" without changing anything else.
+// touch moves "updated" without changing anything else, and keeps the row for the rest of
+// the transaction. A server that was deleted meanwhile is a 404 Fault.
 func (s *Service) touch(ctx context.Context, tx *schema.Tx, v *Server) error {
-	_, err := tx.ExecContext(ctx, `UPDATE servers SET updated_at = ? WHERE id = ?`, s.Clock.Now(), v.ID)
+	ok, err := schema.Changed(tx.ExecContext(ctx, `UPDATE servers SET updated_at = ? WHERE id = ? AND deleted = 0`, s.Clock.Now(), v.ID))
+	if err == nil && !ok {
+		return notFound(v.UUID)
+	}
 	return wrap(err, "touch server %s", v.UUID)
 }
 
@@ -252,7 +261,11 @@ func (s *Service) tagsClear(w http.ResponseWriter, r *compat.Request) error {
 		return err
 	}
 	err = s.DB.Tx(r.Context(), func(tx *schema.Tx) error {
-		return errors.Join(clearTags(r.Context(), tx, v.ID), s.touch(r.Context(), tx, v))
+		err := s.touch(r.Context(), tx, v)
+		if err != nil {
+			return err
+		}
+		return clearTags(r.Context(), tx, v.ID)
 	})
 	if err != nil {
 		return err
@@ -292,32 +305,49 @@ func (s *Service) tagSet(w http.ResponseWriter, r *compat.Request) error {
 			return compat.BadRequest("Tag '%s' is invalid. It must be a non empty string without characters '/' and ','. Maximum length is %d characters", tag, longest)
 		}
 	}
-	tags, err := s.tags(r)
+	added, err := s.addTag(r.Context(), v, tag)
 	if err != nil {
 		return err
 	}
-	for _, t := range tags {
-		if t == tag {
-			w.WriteHeader(http.StatusNoContent)
-			return nil
-		}
-	}
-	if len(tags) >= maxTags {
-		return compat.BadRequest("The number of tags exceeded the per-server limit %d", maxTags)
-	}
-	err = s.DB.Tx(r.Context(), func(tx *schema.Tx) error {
-		err := setTags(r.Context(), tx, v.ID, []string{tag})
-		if schema.Duplicate(err) {
-			return nil
-		}
-		return errors.Join(err, s.touch(r.Context(), tx, v))
-	})
-	if err != nil {
-		return err
+	if !added {
+		w.WriteHeader(http.StatusNoContent)
+		return nil
 	}
 	w.Header().Set("Location", r.SelfURL("/servers/"+v.UUID+"/tags/"+tag))
 	w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// addTag tags a server; false says that it had the tag. The server's row is changed first,
+// so that of two requests for its last place one counts what the other has added.
+func (s *Service) addTag(ctx context.Context, v *Server, tag string) (added bool, err error) {
+	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		err := s.touch(ctx, tx, v)
+		if err != nil {
+			return err
+		}
+		all, err := s.tagsOf(ctx, tx, []int64{v.ID})
+		if err != nil {
+			return err
+		}
+		if len(all[v.ID]) >= maxTags {
+			return tooManyTags()
+		}
+		if slices.Contains(all[v.ID], tag) {
+			return errHasTag
+		}
+		return setTags(ctx, tx, v.ID, []string{tag})
+	})
+	if errors.Is(err, errHasTag) || schema.Duplicate(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+var errHasTag = errors.New("the server has the tag")
+
+func tooManyTags() error {
+	return compat.BadRequest("The number of tags exceeded the per-server limit %d", maxTags)
 }
 
 func (s *Service) tagDelete(w http.ResponseWriter, r *compat.Request) error {
@@ -326,17 +356,19 @@ func (s *Service) tagDelete(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	gone := false
 	err = s.DB.Tx(r.Context(), func(tx *schema.Tx) error {
-		var err error
-		gone, err = schema.Changed(tx.ExecContext(r.Context(), `DELETE FROM server_tags WHERE server_id = ? AND tag = ?`, v.ID, tag))
-		return errors.Join(err, s.touch(r.Context(), tx, v))
+		err := s.touch(r.Context(), tx, v)
+		if err != nil {
+			return err
+		}
+		gone, err := schema.Changed(tx.ExecContext(r.Context(), `DELETE FROM server_tags WHERE server_id = ? AND tag = ?`, v.ID, tag))
+		if err == nil && !gone {
+			return compat.NotFound("Server %s has no tag '%s'", v.UUID, tag)
+		}
+		return wrap(err, "remove a tag")
 	})
 	if err != nil {
 		return err
-	}
-	if !gone {
-		return compat.NotFound("Server %s has no tag '%s'", v.UUID, tag)
 	}
 	return r.Answer(w, nil)
 }
