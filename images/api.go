@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"kilonova/compat"
+	"kilonova/schema"
 )
 
 // Get gives an image as the caller sees it, or the 404 Fault of the compute API.
@@ -69,10 +70,11 @@ const (
 	emptySHA512 = "cf83e1357eefb8bdf1542850d66d8007d620e4050b5715dc83f4a921d36ce9ce47d0d13c5d85f2b0ff8318d2877eec2f63b931bd47417a81a538327af927da3e"
 )
 
-// CreateSnapshot makes a queued image that the caller's project owns; a host then writes
+// CreateSnapshot makes a queued image that the caller's project owns, in the transaction of
+// what will fill it; a host then writes
 // its data with a WriteTransfer. Properties whose names mean something else to the image
 // service are left out. It returns a 413 Fault when the project has its fill of images.
-func (s *Service) CreateSnapshot(ctx context.Context, c *compat.Caller, snap Snapshot) (*Image, error) {
+func (s *Service) CreateSnapshot(ctx context.Context, tx *schema.Tx, c *compat.Caller, snap Snapshot) (*Image, error) {
 	if c.ProjectID == "" {
 		return nil, compat.Forbidden("A snapshot needs a project that owns it.")
 	}
@@ -111,7 +113,7 @@ func (s *Service) CreateSnapshot(ctx context.Context, c *compat.Caller, snap Sna
 	if snap.BaseImageID != "" {
 		img.Properties["base_image_ref"] = snap.BaseImageID
 	}
-	err := s.insert(ctx, img)
+	err := s.insertIn(ctx, tx, img)
 	if err != nil {
 		return nil, err
 	}

@@ -143,9 +143,13 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 // insert makes an image and counts it against its owner's quota. It returns a 409 Fault
 // when the id was ever used, and a 413 Fault when the project has its fill.
 func (s *Service) insert(ctx context.Context, img *Image) error {
+	return s.DB.Tx(ctx, func(tx *schema.Tx) error { return s.insertIn(ctx, tx, img) })
+}
+
+func (s *Service) insertIn(ctx context.Context, tx *schema.Tx, img *Image) error {
 	now := s.Clock.Now()
 	img.CreatedAt, img.UpdatedAt = now, now
-	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
+	err := func() error {
 		if img.Owner != "" {
 			err := takeImage(ctx, tx, img.Owner, s.ProjectImages)
 			if err != nil {
@@ -169,7 +173,7 @@ func (s *Service) insert(ctx context.Context, img *Image) error {
 			return err
 		}
 		return writeChildren(ctx, tx, &record{Key: key}, &record{Key: key, Image: *img})
-	})
+	}()
 	if err != nil {
 		return fmt.Errorf("create image: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"kilonova/compat"
 	"kilonova/schema"
 	"kilonova/schema/schematest"
 )
@@ -430,7 +431,7 @@ func TestTickets(t *testing.T) {
 		c.must(409, "", "PUT", at, "x", ticketHeader, c.s.WriteTransfer(id).Ticket)
 		c.must(405, "", "DELETE", at, nil, ticketHeader, read.Ticket)
 
-		img, err := c.s.CreateSnapshot(context.Background(), callerOf(alice), Snapshot{Name: "snap", BaseImageID: id, MinDisk: 1,
+		img, err := snapshotOf(context.Background(), c.s, callerOf(alice), Snapshot{Name: "snap", BaseImageID: id, MinDisk: 1,
 			Properties: map[string]string{"image_type": "snapshot", "status": "active", "name": "x", "hw_x": "1"}})
 		if err != nil {
 			t.Fatal(err)
@@ -458,7 +459,7 @@ func TestSnapshotsOfServers(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		ctx, who := context.Background(), callerOf(alice)
 		make := func(snap Snapshot) *Image {
-			img, err := c.s.CreateSnapshot(ctx, who, snap)
+			img, err := snapshotOf(ctx, c.s, who, snap)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -503,4 +504,14 @@ func TestSnapshotsOfServers(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// snapshotOf makes a snapshot's image in a transaction that does nothing else.
+func snapshotOf(ctx context.Context, s *Service, c *compat.Caller, snap Snapshot) (img *Image, err error) {
+	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		var err error
+		img, err = s.CreateSnapshot(ctx, tx, c, snap)
+		return err
+	})
+	return img, err
 }

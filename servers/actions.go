@@ -97,38 +97,32 @@ func (s *Service) hostAnswers(ctx context.Context, v *Server) (bool, error) {
 
 func (s *Service) destroyLocally(ctx context.Context, c *compat.Caller, v *Server, op string) error {
 	t := transitions[op]
-	t.Kind = ""
-	err := t.Check(v, c)
-	if err != nil {
-		return err
-	}
-	return s.DB.Tx(ctx, func(tx *schema.Tx) error {
-		copied := *v
-		actionID, err := s.record(ctx, tx, &copied, c, t)
+	for {
+		err := t.Check(v, c)
 		if err != nil {
 			return err
 		}
-		err = s.bury(ctx, tx, &copied)
-		if errors.Is(err, errLostRace) {
-			// Somebody acted on it meanwhile: nothing here needs the newest state.
-			fresh, err := get(ctx, tx, v.UUID)
+		err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+			copied := *v
+			actionID, err := s.record(ctx, tx, &copied, c, t)
 			if err != nil {
 				return err
 			}
-			if fresh == nil || fresh.Deleted {
-				return nil
-			}
-			err = s.bury(ctx, tx, fresh)
+			err = s.bury(ctx, tx, &copied)
 			if err != nil {
-				return wrap(err, "delete server %s", v.UUID)
+				return err
 			}
 			return s.endAction(ctx, tx, actionID, true, "", "")
+		})
+		if !errors.Is(err, errLostRace) {
+			return wrap(err, "delete server %s", v.UUID)
 		}
-		if err != nil {
+		// Somebody acted on it meanwhile: what is given back must be what it holds now.
+		v, err = get(ctx, s.DB, v.UUID)
+		if err != nil || v == nil || v.Deleted {
 			return err
 		}
-		return s.endAction(ctx, tx, actionID, true, "", "")
-	})
+	}
 }
 
 // bury makes the row a deleted one and gives back all that the server held.

@@ -98,6 +98,8 @@ type plan struct {
 	nets      *networks.Plan
 	groups    []string
 	spec      scheduler.Spec
+	same      []string // servers of the hint same_host
+	different []string // and of different_host
 	min, max  int
 	userFiles []work.File
 	ephemeral int // GiB, from block devices; -1: the flavor's
@@ -232,10 +234,11 @@ func (s *Service) planPlacement(r *compat.Request, p *plan) error {
 		if err != nil {
 			return err
 		}
-		p.spec.Forced, p.spec.Host = true, parts[1]
+		p.spec.Host = parts[1]
 		if len(parts) == 3 {
 			p.spec.Node = parts[2]
 		}
+		p.spec.Forced = p.spec.Host != "" || p.spec.Node != ""
 	}
 	if b.Host != "" || b.Node != "" {
 		err := r.Require(ruleDest)
@@ -487,7 +490,7 @@ func (s *Service) launch(ctx context.Context, p *plan) ([]*Server, error) {
 			return err
 		}
 		for i := range n {
-			v := template.numbered(i, p.max)
+			v := template.numbered(i, n)
 			err := s.launchOne(ctx, tx, p, v, all)
 			if err != nil {
 				return err
@@ -584,7 +587,7 @@ func (s *Service) template(p *plan) *Server {
 		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive),
 		AccessIPv4: canonical(b.AccessIPv4), AccessIPv6: canonical(b.AccessIPv6), DiskConfig: diskConfig(b.DiskConfig, p.image.Guest().Properties),
 		ReservationID:  "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"),
-		SchedulerHints: encode(p.hints.raw()), CreatedAt: now, UpdatedAt: now,
+		SchedulerHints: encode(p.hints.raw()), Placement: placementOf(p), CreatedAt: now, UpdatedAt: now,
 	}
 	if p.spec.Zone != "" {
 		v.RequestedZone, v.PinnedZone = &p.spec.Zone, &p.spec.Zone
@@ -637,19 +640,27 @@ func diskConfig(asked string, properties map[string]string) string {
 	return "MANUAL"
 }
 
-// numbered gives the i-th of max servers its own identity.
-func (v *Server) numbered(i, max int) *Server {
+// numbered gives the i-th of the count servers that are made its own identity. A name of
+// which no host name can be made gives none with a number either, as in Nova.
+func (v *Server) numbered(i, count int) *Server {
 	n := *v
 	n.UUID = uuid.NewString()
 	n.LaunchIndex = i
-	if max > 1 {
-		n.Name = v.Name + "-" + strconv.Itoa(i+1)
-	}
 	if n.Hostname == "" {
+		n.Hostname = hostnameOf(v.Name, n.UUID)
+	}
+	if count == 1 {
+		return &n
+	}
+	n.Name = v.Name + "-" + strconv.Itoa(i+1)
+	if v.Hostname == "" && n.Hostname != namelessHost(n.UUID) {
 		n.Hostname = hostnameOf(n.Name, n.UUID)
 	}
 	return &n
 }
+
+// namelessHost is the host name of a server whose name has no letter for one.
+func namelessHost(id string) string { return "Server-" + id }
 
 var (
 	hostnameSpaces = regexp.MustCompile(`[ _.]`)
@@ -666,7 +677,7 @@ func hostnameOf(name, id string) string {
 		h = strings.TrimRight(h[:longest], ".-")
 	}
 	if h == "" {
-		return "Server-" + id
+		return namelessHost(id)
 	}
 	return h
 }

@@ -24,6 +24,7 @@ type finished struct {
 	Kind       work.Kind     `db:"kind"`
 	Generation int64         `db:"generation"`
 	ActionID   int64         `db:"action_id"`
+	ImageID    string        `db:"image_id"` // that a snapshot was to fill
 	State      work.State    `db:"state"`
 	Result     *string       `db:"result"`
 	CreatedAt  schema.Micros `db:"created_at"`
@@ -34,7 +35,7 @@ type finished struct {
 
 // workColumns are the columns of finished. A result that is longer than any that may be
 // believed is not read: only its length is.
-var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, generation, action_id, state, created_at, deadline,
+var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, generation, action_id, image_id, state, created_at, deadline,
   CASE WHEN LENGTH(result) <= CASE WHEN kind IN ('console_output', 'diagnostics') THEN %d ELSE %d END THEN result END AS result,
   COALESCE(LENGTH(result), 0) AS result_length`, work.MaxAnswer, work.MaxReport)
 
@@ -129,17 +130,15 @@ func (s *Service) failWork(ctx context.Context, f *finished, res work.Result) er
 
 // lasting reports whether an error comes back whenever the same is tried.
 func lasting(ctx context.Context, err error) bool {
-	return ctx.Err() == nil && !schema.Transient(err) && !errors.Is(err, schema.ErrUnknownOutcome) && !schema.Away(err)
+	return ctx.Err() == nil && !schema.Transient(err) && !errors.Is(err, errLostRace) && !errors.Is(err, schema.ErrUnknownOutcome) && !schema.Away(err)
 }
 
 // applyOnce applies the outcome of work and removes its row, in one transaction: it happens
 // once or not at all.
 func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.Result) error {
-	if !ok {
-		err := s.dropSnapshot(ctx, f)
-		if err != nil {
-			return err
-		}
+	err := s.dropSnapshot(ctx, f)
+	if err != nil {
+		return err
 	}
 	all, err := s.Hosts.Snapshot(ctx)
 	if err != nil {
@@ -155,6 +154,14 @@ func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.
 		v, err := get(ctx, tx, f.ServerUUID)
 		if err != nil {
 			return err
+		}
+		if v != nil && !v.Deleted && f.Kind == work.Delete && ok && v.HostName() == f.Host {
+			// Whatever was asked for meanwhile, there is no guest any more.
+			err = s.endAction(ctx, tx, f.ActionID, true, "", "")
+			if err != nil {
+				return err
+			}
+			return s.bury(ctx, tx, v)
 		}
 		if v == nil || v.Deleted || v.Generation != f.Generation {
 			// The server went on without this work: its report changes nothing.
@@ -190,21 +197,14 @@ func (s *Service) abandon(ctx context.Context, f *finished, res work.Result) err
 	})
 }
 
-// dropSnapshot ends the image of a snapshot that failed. It comes before the report is
-// applied, in a transaction of the image's own: to do it twice is to do it once.
+// dropSnapshot ends the image of a snapshot whose work is over, unless it has its data,
+// whatever has become of the server: no image stays queued for ever. It comes before the
+// report is applied, in a transaction of the image's own: to do it twice is to do it once.
 func (s *Service) dropSnapshot(ctx context.Context, f *finished) error {
-	if f.Kind != work.Snapshot {
+	if f.ImageID == "" {
 		return nil
 	}
-	v, err := get(ctx, s.DB, f.ServerUUID)
-	if err != nil || v == nil || v.before().ImageID == "" {
-		return err
-	}
-	err = s.Images.Fail(ctx, v.before().ImageID, "the snapshot failed")
-	if compat.IsNotFound(err) {
-		return nil
-	}
-	return err
+	return s.Images.Fail(ctx, f.ImageID, "the snapshot failed")
 }
 
 // apply changes the server as the state table says, and what belongs to the kind of work.
@@ -228,10 +228,6 @@ func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finish
 	err = s.settle(ctx, tx, v, f.Kind, ok, set)
 	if err != nil {
 		return "", err
-	}
-	if o := v.before(); f.Kind == work.Snapshot && o.ImageID != "" {
-		o.ImageID = ""
-		set["old_state"] = nil
 	}
 	return "", s.set(ctx, tx, v, true, set)
 }
@@ -289,30 +285,37 @@ func (s *Service) settle(ctx context.Context, tx *schema.Tx, v *Server, kind wor
 			set["vm_state"] = Stopped
 		}
 	case work.ResizePrep:
-		if !ok {
+		switch {
+		case o.Old == nil || o.New == nil:
+		case !ok:
 			set["old_state"] = nil
 			return s.shrinkTo(ctx, tx, v, *o.Old)
+		default:
+			flavorColumns(set, *o.New)
 		}
-		flavorColumns(set, *o.New)
 	case work.ConfirmResize:
-		if o.VMState == Stopped || set["power_state"] == work.Shutdown {
+		if ok && (o.VMState == Stopped || set["power_state"] == work.Shutdown) {
 			set["vm_state"] = Stopped
 		}
-		if ok && o.New != nil {
-			set["old_state"] = nil
-			return s.shrinkTo(ctx, tx, v, *o.New)
-		}
+		return s.endResize(ctx, tx, v, set, o.New)
 	case work.RevertResize:
 		if ok && o.VMState == Stopped {
 			set["vm_state"] = Stopped
 		}
-		if ok && o.Old != nil {
-			set["old_state"] = nil
-			flavorColumns(set, *o.Old)
-			return s.shrinkTo(ctx, tx, v, *o.Old)
-		}
+		return s.endResize(ctx, tx, v, set, o.Old)
 	}
 	return nil
+}
+
+// endResize leaves the server with one of the two flavors, whether its host could do its
+// part or not: a failure shows in the state, and holds nothing.
+func (s *Service) endResize(ctx context.Context, tx *schema.Tx, v *Server, set change, f *work.Flavor) error {
+	set["old_state"] = nil
+	if f == nil {
+		return nil
+	}
+	flavorColumns(set, *f)
+	return s.shrinkTo(ctx, tx, v, *f)
 }
 
 func flavorColumns(set change, f work.Flavor) {
@@ -342,7 +345,7 @@ func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *
 	if err != nil {
 		return "", err
 	}
-	if res.Retry && v.Attempts < s.MaxAttempts {
+	if res.Retry && v.Attempts < s.MaxAttempts && !v.placement().Forced {
 		host, err := s.reschedule(ctx, tx, v, f, all)
 		if err != nil || host != "" {
 			return host, err
@@ -375,10 +378,13 @@ func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *f
 	}
 	tried = append(tried, v.HostName())
 	v.TriedHosts = encodePtr(tried)
-	spec := v.specFor()
+	spec, err := s.specFor(ctx, tx, v)
+	if err != nil {
+		return "", err
+	}
 	again := *v
 	again.VMState = Building
-	err := s.place(ctx, tx, &again, &spec, all)
+	err = s.place(ctx, tx, &again, &spec, all)
 	if err != nil || again.Host == nil {
 		return "", err
 	}

@@ -2,7 +2,6 @@ package servers
 
 import (
 	"encoding/json"
-	"slices"
 
 	"kilonova/compat"
 )
@@ -48,7 +47,7 @@ func (h hints) ids(name string) ([]string, error) {
 	return many, nil
 }
 
-// planHints turns same_host and different_host into hosts: one statement for both.
+// planHints reads same_host and different_host, and finds the hosts that they mean now.
 func (s *Service) planHints(r *compat.Request, p *plan) error {
 	if n := len(encode(p.hints.raw())); n > maxHintBytes {
 		return compat.BadRequest("Invalid input for field/attribute os:scheduler_hints. It has %d bytes, more than %d", n, maxHintBytes)
@@ -68,25 +67,6 @@ func (s *Service) planHints(r *compat.Request, p *plan) error {
 	if len(groups) > 0 {
 		return compat.BadRequest("Instance group %s could not be found.", groups[0])
 	}
-	if len(same)+len(different) == 0 {
-		return nil
-	}
-	where, err := s.hostsOf(r.Context(), r.Caller.ProjectID, append(slices.Clone(same), different...))
-	if err != nil {
-		return err
-	}
-	if len(same) > 0 {
-		p.spec.SameHost = []string{}
-	}
-	for _, id := range same {
-		if h := where[id]; h != "" {
-			p.spec.SameHost = append(p.spec.SameHost, h)
-		}
-	}
-	for _, id := range different {
-		if h := where[id]; h != "" {
-			p.spec.Avoid = append(p.spec.Avoid, h)
-		}
-	}
-	return nil
+	p.same, p.different = same, different
+	return s.hint(r.Context(), s.DB, r.Caller.ProjectID, same, different, &p.spec)
 }

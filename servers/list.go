@@ -649,7 +649,7 @@ func (s *Service) filterAddress(r *compat.Request, q *query, everything bool) er
 }
 
 // hostsOf gives the hosts of a project's servers, by uuid.
-func (s *Service) hostsOf(ctx context.Context, project string, ids []string) (map[string]string, error) {
+func hostsOf(ctx context.Context, q schema.Querier, project string, ids []string) (map[string]string, error) {
 	stmt, args, err := sqlx.In(`SELECT uuid, COALESCE(host, '') AS host FROM servers WHERE project_id = ? AND deleted = 0 AND uuid IN (?)`, project, ids)
 	if err != nil {
 		return nil, fmt.Errorf("look servers up: %w", err)
@@ -658,7 +658,7 @@ func (s *Service) hostsOf(ctx context.Context, project string, ids []string) (ma
 		UUID string `db:"uuid"`
 		Host string `db:"host"`
 	}
-	err = s.DB.SelectContext(ctx, &rows, stmt, args...)
+	err = q.SelectContext(ctx, &rows, stmt, args...)
 	if err != nil {
 		return nil, fmt.Errorf("look servers up: %w", err)
 	}

@@ -9,7 +9,6 @@ import (
 	"kilonova/compat"
 	"kilonova/images"
 	"kilonova/quotas"
-	"kilonova/scheduler"
 	"kilonova/schema"
 	"kilonova/work"
 )
@@ -382,27 +381,21 @@ func (s *Service) createImage(w http.ResponseWriter, r *compat.Request) error {
 			return err
 		}
 	}
-	img, err := s.Images.CreateSnapshot(r.Context(), r.Caller, s.snapshotOf(v, body.CreateImage.Name, body.CreateImage.Metadata))
-	if err != nil {
-		return err
-	}
-	_, err = s.begin(r.Context(), r.Caller, v, opCreateImage, func(tx *schema.Tx, v *Server, set change) (*work.Args, error) {
+	var img *images.Image
+	_, err = s.begin(r.Context(), r.Caller, v, opCreateImage, func(tx *schema.Tx, v *Server, _ change) (*work.Args, error) {
 		g, err := s.guest(r.Context(), tx, v)
 		if err != nil {
 			return nil, err
 		}
-		o := v.before()
-		o.ImageID = img.ID
-		set["old_state"] = encode(o)
+		// With the work that fills it or not at all: nothing would end an image alone.
+		img, err = s.Images.CreateSnapshot(r.Context(), tx, r.Caller, s.snapshotOf(v, body.CreateImage.Name, body.CreateImage.Metadata))
+		if err != nil {
+			return nil, err
+		}
 		up := s.Images.WriteTransfer(img.ID)
 		return &work.Args{Guest: *g, Upload: &up}, nil
 	})
 	if err != nil {
-		// The image must not stay behind when the server turned out to be busy.
-		drop := s.Images.Fail(r.Context(), img.ID, "the server was busy")
-		if drop != nil {
-			s.Log.WarnContext(r.Context(), "remove an image that was not begun", "image", img.ID, "err", drop)
-		}
 		return err
 	}
 	if answersImageID.Has(r.Version) {
@@ -442,16 +435,4 @@ func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string)
 	properties["user_id"] = v.UserID
 	return images.Snapshot{Name: name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
 		MinDisk: int64(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
-}
-
-// specFor is how a server that exists is placed anew.
-func (v *Server) specFor() scheduler.Spec {
-	spec := scheduler.Spec{Need: v.held()}
-	if v.PinnedZone != nil {
-		spec.Zone = *v.PinnedZone
-	}
-	if v.TriedHosts != nil {
-		decode(*v.TriedHosts, &spec.Avoid)
-	}
-	return spec
 }

@@ -55,6 +55,7 @@ type Server struct {
 	RootDeviceName *string         `db:"root_device_name"`
 	SecurityGroups string          `db:"security_groups"`
 	SchedulerHints string          `db:"scheduler_hints"`
+	Placement      *string         `db:"placement"`
 	TrustedCerts   *string         `db:"trusted_certs"`
 	LockedBy       *string         `db:"locked_by"`
 	LockedReason   *string         `db:"locked_reason"`
@@ -78,7 +79,7 @@ const columns = `id, uuid, project_id, user_id, name, hostname, description, vm_
 power_state, progress, generation, host, node, flavor_id, flavor_name, vcpus, memory_mb, root_gb,
 ephemeral_gb, swap_mb, extra_specs, image_id, image_meta, metadata, key_name, key_data, user_data,
 files, config_drive, access_ip_v4, access_ip_v6, disk_config, requested_zone, zone, pinned_zone,
-launch_index, reservation_id, root_device_name, security_groups, scheduler_hints, trusted_certs,
+launch_index, reservation_id, root_device_name, security_groups, scheduler_hints, placement, trusted_certs,
 locked_by, locked_reason, claimed, attempts, tried_hosts, old_state, fault_code, fault_message,
 fault_details, fault_at, created_at, updated_at, launched_at, terminated_at, deleted`
 
@@ -90,7 +91,7 @@ func (v *Server) fields() []any {
 		&v.MemoryMB, &v.RootGB, &v.EphemeralGB, &v.SwapMB, &v.ExtraSpecs, &v.ImageID, &v.ImageMeta, &v.Metadata,
 		&v.KeyName, &v.KeyData, &v.UserData, &v.Files, &v.ConfigDrive, &v.AccessIPv4, &v.AccessIPv6, &v.DiskConfig,
 		&v.RequestedZone, &v.Zone, &v.PinnedZone, &v.LaunchIndex, &v.ReservationID, &v.RootDeviceName,
-		&v.SecurityGroups, &v.SchedulerHints, &v.TrustedCerts, &v.LockedBy, &v.LockedReason, &v.Claimed,
+		&v.SecurityGroups, &v.SchedulerHints, &v.Placement, &v.TrustedCerts, &v.LockedBy, &v.LockedReason, &v.Claimed,
 		&v.Attempts, &v.TriedHosts, &v.OldState, &v.FaultCode, &v.FaultMessage, &v.FaultDetails, &v.FaultAt,
 		&v.CreatedAt, &v.UpdatedAt, &v.LaunchedAt, &v.TerminatedAt, &v.Deleted,
 	}
@@ -159,7 +160,6 @@ type oldState struct {
 	VMState VMState      `json:"vm_state"` // before the operation
 	Old     *work.Flavor `json:"old,omitempty"`
 	New     *work.Flavor `json:"new,omitempty"`
-	ImageID string       `json:"image_id,omitempty"` // of a snapshot that is being made
 	// Confirming says that the host is dropping what a revert would need.
 	Confirming bool `json:"confirming,omitempty"`
 	// Image of before a rebuild, to be shown again when it fails early.

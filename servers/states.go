@@ -101,6 +101,7 @@ type transition struct {
 	AnyTask  bool
 	Unborn   bool // also for servers that never were active (launched_at unset)
 	Unlocked bool // the lock does not matter
+	Fence    bool // ends work that is under way, though it queues none: such work no longer counts
 	LockMute bool // the conflict does not say that a lock is the reason: Nova names only the action
 	HasHost  bool
 	Task     TaskState // set while the work runs
@@ -204,13 +205,17 @@ var transitions = map[string]transition{
 	opTagsDelete:   {Name: "delete tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
 	opConsole:      {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput},
 	opDiagnostics:  {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose},
-	opResetState:   {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Action: "resetState"},
+	opResetState:   {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Fence: true, Action: "resetState"},
 	opLock:         {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Events: []string{"api_lock"}},
 	opUnlock:       {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Events: []string{"api_unlock"}},
 	opRestore:      {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
 	opInjectNet:    {Name: "injectNetworkInfo", AnyTask: true, Unborn: true, Action: "injectNetworkInfo"},
 	opUpdateServer: {Name: "update", AnyTask: true, Unborn: true, Unlocked: true},
 }
+
+// moves reports whether the action is a change of state, after which work that was made
+// before it changes nothing. Locks, and whatever else queues no work, leave running work be.
+func (t transition) moves() bool { return t.Kind != "" || t.Fence }
 
 // byKind finds the row of the state table that made a piece of work.
 func byKind(k work.Kind) (transition, bool) {

@@ -58,7 +58,7 @@ func insert(ctx context.Context, tx *schema.Tx, v *Server) error {
 		v.VCPUs, v.MemoryMB, v.RootGB, v.EphemeralGB, v.SwapMB, v.ExtraSpecs, v.ImageID, v.ImageMeta, v.Metadata,
 		v.KeyName, v.KeyData, v.UserData, v.Files, v.ConfigDrive, v.AccessIPv4, v.AccessIPv6, v.DiskConfig,
 		v.RequestedZone, v.Zone, v.PinnedZone, v.LaunchIndex, v.ReservationID, v.RootDeviceName, v.SecurityGroups,
-		v.SchedulerHints, v.TrustedCerts, v.LockedBy, v.LockedReason, v.Claimed, v.Attempts, v.TriedHosts,
+		v.SchedulerHints, v.Placement, v.TrustedCerts, v.LockedBy, v.LockedReason, v.Claimed, v.Attempts, v.TriedHosts,
 		v.OldState, v.FaultCode, v.FaultMessage, v.FaultDetails, v.FaultAt, v.CreatedAt, v.UpdatedAt,
 		v.LaunchedAt, v.TerminatedAt, v.Deleted)
 	if err != nil {
@@ -75,9 +75,18 @@ type change map[string]any
 // errLostRace says that the row is no longer what was read: whoever sees it reads again.
 var errLostRace = errors.New("the server changed meanwhile")
 
-// update changes a server that is still at the generation that was read. Changes of state
+// set changes a server that is still at the generation that was read. Changes of state
 // pass bump, so that work begun before changes nothing any more.
 func (s *Service) set(ctx context.Context, tx schema.Querier, v *Server, bump bool, c change) error {
+	return s.setIf(ctx, tx, v, bump, c, "")
+}
+
+// unlockedStill holds while nobody has changed the lock that an action was checked against:
+// locks do not move the generation.
+const unlockedStill = " AND COALESCE(locked_by, '') = ?"
+
+// setIf is set with one more condition of the row.
+func (s *Service) setIf(ctx context.Context, tx schema.Querier, v *Server, bump bool, c change, cond string, condArgs ...any) error {
 	var sets []string
 	var args []any
 	for col, val := range c {
@@ -87,10 +96,10 @@ func (s *Service) set(ctx context.Context, tx schema.Querier, v *Server, bump bo
 	if bump {
 		sets = append(sets, "generation = generation + 1")
 	}
-	args = append(args, s.Clock.Now(), v.ID, v.Generation)
+	args = append(append(args, s.Clock.Now(), v.ID, v.Generation), condArgs...)
 	sets = append(sets, "updated_at = ?")
 	ok, err := schema.Changed(tx.ExecContext(ctx,
-		"UPDATE servers SET "+strings.Join(sets, ", ")+" WHERE id = ? AND generation = ? AND deleted = 0", args...))
+		"UPDATE servers SET "+strings.Join(sets, ", ")+" WHERE id = ? AND generation = ? AND deleted = 0"+cond, args...))
 	if err != nil {
 		return fmt.Errorf("change server %s: %w", v.UUID, err)
 	}
@@ -135,14 +144,25 @@ func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compa
 }
 
 const insertWork = `
-INSERT INTO work (host, server_id, server_uuid, kind, args, generation, action_id, deadline, created_at, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
+INSERT INTO work (host, server_id, server_uuid, kind, args, generation, action_id, image_id, deadline, created_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
 
 // queue gives the server's host a piece of work, at the server's present generation.
 func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind work.Kind, args work.Args, actionID int64) (int64, error) {
 	now := s.Clock.Now()
 	deadline := now + schema.Micros(work.Deadlines[kind].Microseconds())
-	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, encode(args), v.Generation, actionID, deadline, now)
+	image := "" // that the work is to fill
+	if args.Upload != nil {
+		image = args.Upload.ImageID
+	}
+	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, encode(args), v.Generation, actionID, image, deadline, now)
 	if err != nil {
 		return 0, fmt.Errorf("queue %s for server %s: %w", kind, v.UUID, err)
 	}
@@ -190,7 +210,7 @@ var errNoRoom = errors.New("no valid host")
 // noRoom leaves the server as it is and keeps on record that the request came to nothing:
 // it was accepted, and clients read the failure off the action.
 func (s *Service) noRoom(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition) error {
-	err := s.set(ctx, tx, v, true, faultOf(http.StatusInternalServerError, noValidHost, noValidHost, s.Clock.Now()))
+	err := s.set(ctx, tx, v, false, faultOf(http.StatusInternalServerError, noValidHost, noValidHost, s.Clock.Now()))
 	if err != nil {
 		return err
 	}
@@ -219,7 +239,12 @@ func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, 
 			return err
 		}
 	}
-	err := s.set(ctx, tx, v, true, set)
+	var err error
+	if t.Unlocked || c.IsAdmin() {
+		err = s.set(ctx, tx, v, t.moves(), set)
+	} else {
+		err = s.setIf(ctx, tx, v, t.moves(), set, unlockedStill, deref(v.LockedBy))
+	}
 	if err != nil {
 		return err
 	}
