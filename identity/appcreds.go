@@ -25,10 +25,10 @@ func (s *Service) appCredRoutes() []route {
 }
 
 type appCredRow struct {
-	ID           string        `db:"id"`
-	UserID       string        `db:"user_id"`
-	ProjectID    string        `db:"project_id"`
-	Name         string        `db:"name"`
+	ID        string `db:"id"`
+	UserID    string `db:"user_id"`
+	ProjectID string `db:"project_id"`
+	named
 	Description  *string       `db:"description"`
 	SecretHash   string        `db:"secret_hash"`
 	Unrestricted bool          `db:"unrestricted"`
@@ -44,11 +44,11 @@ FROM identity_app_credentials`
 	selectAppCred = selectAppCreds + ` WHERE id = ? AND user_id = ?`
 	//nolint:gosec // G101 takes a statement for a secret (2026-11)
 	insertAppCred = `
-INSERT INTO identity_app_credentials (id, user_id, project_id, name, description, secret_hash, unrestricted, expires_at, created_at)
-VALUES (:id, :user_id, :project_id, :name, :description, :secret_hash, :unrestricted, :expires_at, :created_at)`
+INSERT INTO identity_app_credentials (id, user_id, project_id, name, name_key, description, secret_hash, unrestricted, expires_at, created_at)
+VALUES (:id, :user_id, :project_id, :name, :name_key, :description, :secret_hash, :unrestricted, :expires_at, :created_at)`
 	insertAppCredRole   = `INSERT INTO identity_app_credential_roles (credential_id, role_id) VALUES (?, ?)`
 	deleteAppCred       = `DELETE FROM identity_app_credentials WHERE id = ? AND user_id = ?`
-	selectAppCredByName = `SELECT id FROM identity_app_credentials WHERE user_id = ? AND name = ?`
+	selectAppCredByName = `SELECT id FROM identity_app_credentials WHERE user_id = ? AND name_key = ?`
 )
 
 func (s *Service) appCredView(r *http.Request, c *appCredRow) (object, error) {
@@ -137,7 +137,7 @@ func (s *Service) createAppCred(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := fields{in: in}
-	row := appCredRow{ID: newID(), UserID: t.claims.User, ProjectID: t.claims.Project, Name: f.name("name"),
+	row := appCredRow{ID: newID(), UserID: t.claims.User, ProjectID: t.claims.Project, named: named{Name: f.name("name")},
 		Expires: f.time("expires_at"), CreatedAt: s.now()}
 	if in["unrestricted"] != nil {
 		row.Unrestricted = f.boolean("unrestricted", false)
@@ -183,7 +183,7 @@ func (s *Service) createAppCred(w http.ResponseWriter, r *http.Request) error {
 
 func (s *Service) insertAppCred(r *http.Request, row *appCredRow, roles []string) error {
 	return s.db.Tx(r.Context(), func(tx *schema.Tx) error {
-		_, err := tx.NamedExecContext(r.Context(), insertAppCred, row)
+		err := execNamed(r.Context(), tx, insertAppCred, row)
 		if err != nil {
 			return taken(err, "application_credential", row.Name)
 		}
@@ -312,7 +312,7 @@ func (s *Service) findAppCred(r *http.Request, id, name string, ref reference) (
 		if err != nil {
 			return nil, err
 		}
-		err = s.db.GetContext(r.Context(), &id, selectAppCredByName, user.ID, name)
+		err = s.db.GetContext(r.Context(), &id, selectAppCredByName, user.ID, foldName(name))
 		if errors.Is(err, sql.ErrNoRows) {
 			return &appCredFacts{}, nil
 		}

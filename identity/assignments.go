@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 
@@ -39,45 +40,113 @@ type fullName struct {
 // flag reads a parameter that is on when it is there, unless it says no.
 func flag(r *http.Request, key string) bool {
 	v, ok := r.URL.Query()[key]
-	return ok && v[len(v)-1] != "0" && !strings.EqualFold(v[len(v)-1], "false")
+	return ok && truth(v[len(v)-1])
+}
+
+// assignmentQuery are the filters of the list of role assignments.
+type assignmentQuery struct {
+	*query
+	user, group, role string
+	effective         bool
+}
+
+const inheritedTo = "scope.OS-INHERIT:inherited_to"
+
+func readAssignmentQuery(r *http.Request) *assignmentQuery {
+	q := &assignmentQuery{query: &query{values: r.URL.Query()}, effective: flag(r, "effective")}
+	q.user, q.group, q.role = q.last("user.id"), q.last("group.id"), q.last("role.id")
+	project, domain, system := q.last("scope.project.id"), q.last("scope.domain.id"), q.last("scope.system")
+	inherited := q.last(inheritedTo) == "projects"
+	for _, param := range []string{"user.id", "group.id", "role.id", "scope.project.id", "scope.domain.id"} {
+		q.valid(param)
+	}
+	for _, rule := range []struct {
+		broken bool
+		says   string
+	}{
+		{domain != "" && project != "", "Specify a domain or project, not both"},
+		{domain != "" && system != "", "Specify system or domain, not both"},
+		{project != "" && system != "", "Specify system or project, not both"},
+		{q.user != "" && q.group != "", "Specify a user or group, not both"},
+		{q.effective && q.group != "", "Combining effective and group filter will always result in an empty list."},
+		{q.effective && inherited && domain != "", "Combining effective, domain and inherited filters will always result in an empty list."},
+		{flag(r, "include_subtree") && project == "", "scope.project.id must be specified if include_subtree is also specified"},
+	} {
+		if rule.broken && q.err == nil {
+			q.err = compat.BadRequest("%s", rule.says)
+		}
+	}
+	switch {
+	case project != "":
+		q.and("target_kind = 'project'")
+	case domain != "":
+		q.and("target_kind = 'domain' AND target_id = ?", domain)
+	case system == systemID:
+		q.and("target_kind = 'system'")
+	}
+	if inherited {
+		q.and("1 = 0") // no grant is inherited
+	}
+	if q.role != "" && !q.effective { // an implied role is found after it is worked out
+		q.and("role_id = ?", q.role)
+	}
+	return q
 }
 
 // listAssignments answers GET /v3/role_assignments.
 func (s *Service) listAssignments(w http.ResponseWriter, r *http.Request) error {
-	effective := flag(r, "effective")
-	q := &query{values: r.URL.Query()}
-	for _, filter := range []struct{ param, kind, column string }{
-		{"scope.project.id", "project", "target"}, {"scope.domain.id", "domain", "target"},
-	} {
-		if _, ok := q.values[filter.param]; ok {
-			q.equalAs(filter.param, "target_id")
-			q.and("target_kind = ?", filter.kind)
-		}
-	}
-	if q.last("scope.system") != "" {
-		q.and("target_kind = 'system'")
-	}
-	if _, ok := q.values["scope.OS-INHERIT:inherited_to"]; ok {
-		q.and("1 = 0") // no grant is inherited
-	}
-	user, group := q.last("user.id"), q.last("group.id")
-	q.valid("user.id")
-	q.valid("group.id")
-	if user != "" && group != "" || effective && group != "" {
-		return compat.BadRequest("Specify a user or group, not both, and no group together with effective.")
-	}
-	if !effective {
-		q.equalAs("role.id", "role_id") // an implied role is found after it is worked out
-	}
-	q.valid("role.id")
+	q := readAssignmentQuery(r)
 	if q.err != nil {
 		return q.err
 	}
-	rows, err := s.assignments(r, q, user, group, effective)
+	if project := q.last("scope.project.id"); project != "" {
+		ids := []string{project}
+		if flag(r, "include_subtree") {
+			var err error
+			ids, err = s.subtree(r, project)
+			if err != nil {
+				return err
+			}
+		}
+		q.and("target_id IN (?"+strings.Repeat(", ?", len(ids)-1)+")", anys(ids)...)
+	}
+	rows, err := s.assignments(r, q.query, q.user, q.group, q.effective)
 	if err != nil {
 		return err
 	}
 	return s.answerAssignments(w, r, rows)
+}
+
+func anys(list []string) []any {
+	out := make([]any, len(list))
+	for i, s := range list {
+		out[i] = s
+	}
+	return out
+}
+
+const selectProjectParents = `SELECT id, parent_id AS name FROM identity_projects`
+
+// subtree gives the ids of a project, which must exist, and of all that are below it.
+func (s *Service) subtree(r *http.Request, project string) ([]string, error) {
+	err := s.mustExist(r.Context(), s.db, "project", project)
+	if err != nil {
+		return nil, err
+	}
+	var pairs []roleName
+	err = s.db.SelectContext(r.Context(), &pairs, selectProjectParents)
+	if err != nil {
+		return nil, fmt.Errorf("read the tree of projects: %w", err)
+	}
+	children := map[string][]string{}
+	for _, p := range pairs {
+		children[p.Name] = append(children[p.Name], p.ID)
+	}
+	ids := []string{project}
+	for i := 0; i < len(ids); i++ { // a project has one parent, made before it: no circle
+		ids = append(ids, children[ids[i]]...)
+	}
+	return ids, nil
 }
 
 func (s *Service) assignments(r *http.Request, q *query, user, group string, effective bool) ([]assignment, error) {

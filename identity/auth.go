@@ -171,8 +171,8 @@ type loginRow struct {
 
 const (
 	selectLoginByID   = `SELECT id, password_hash FROM identity_users WHERE id = ?`
-	selectLoginByName = `SELECT id, password_hash FROM identity_users WHERE domain_id = ? AND name = ?`
-	selectDomainNamed = `SELECT id FROM identity_domains WHERE name = ?`
+	selectLoginByName = `SELECT id, password_hash FROM identity_users WHERE domain_id = ? AND name_key = ?`
+	selectDomainNamed = `SELECT id FROM identity_domains WHERE name_key = ?`
 )
 
 // reference is {"id"} or {"name", "domain": {"id" or "name"}}.
@@ -270,7 +270,7 @@ func (s *Service) findLogin(ctx context.Context, ref reference) (loginRow, error
 		var domain string
 		domain, err = s.findDomain(ctx, ref)
 		if err == nil {
-			err = s.db.GetContext(ctx, &row, selectLoginByName, domain, ref.name)
+			err = s.db.GetContext(ctx, &row, selectLoginByName, domain, foldName(ref.name))
 		}
 	}
 	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errNoAccess) {
@@ -288,7 +288,7 @@ func (s *Service) findDomain(ctx context.Context, ref reference) (string, error)
 		return ref.domainID, nil
 	}
 	var id string
-	err := s.db.GetContext(ctx, &id, selectDomainNamed, ref.domainName)
+	err := s.db.GetContext(ctx, &id, selectDomainNamed, foldName(ref.domainName))
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", errNoAccess
 	}
@@ -382,7 +382,7 @@ func (s *Service) readScope(ctx context.Context, scope object, k *scopeKey) erro
 	}
 }
 
-const selectProjectNamed = `SELECT id FROM identity_projects WHERE domain_id = ? AND name = ?`
+const selectProjectNamed = `SELECT id FROM identity_projects WHERE domain_id = ? AND name_key = ?`
 
 // findProject gives the id of the project that ref names, or errNoAccess.
 func (s *Service) findProject(ctx context.Context, ref reference) (string, error) {
@@ -394,7 +394,7 @@ func (s *Service) findProject(ctx context.Context, ref reference) (string, error
 		return "", err
 	}
 	var id string
-	err = s.db.GetContext(ctx, &id, selectProjectNamed, domain, ref.name)
+	err = s.db.GetContext(ctx, &id, selectProjectNamed, domain, foldName(ref.name))
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", errNoAccess
 	}

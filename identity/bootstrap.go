@@ -79,13 +79,13 @@ func (m *maker) find(query string, args ...any) string {
 
 func (m *maker) insert(statement string, row any) {
 	if m.err == nil {
-		_, m.err = m.c.NamedExecContext(m.ctx, statement, row)
+		m.err = execNamed(m.ctx, m.c, statement, row)
 	}
 }
 
 const (
-	selectUserNamed   = `SELECT id FROM identity_users WHERE domain_id = ? AND name = ?`
-	selectRoleNamed   = `SELECT id FROM identity_roles WHERE name = ?`
+	selectUserNamed   = `SELECT id FROM identity_users WHERE domain_id = ? AND name_key = ?`
+	selectRoleNamed   = `SELECT id FROM identity_roles WHERE name_key = ?`
 	selectServiceOf   = `SELECT id FROM identity_services WHERE type = ? AND name = ?`
 	selectEndpointOf  = `SELECT id FROM identity_endpoints WHERE service_id = ? AND interface = ?`
 	selectDomainByID  = `SELECT id FROM identity_domains WHERE id = ?`
@@ -95,27 +95,27 @@ const (
 func (m *maker) people(hash string) {
 	now := m.c.s.now()
 	if m.find(selectDomainByID, DefaultDomain) == "" {
-		m.insert(insertDomain, &domainRow{ID: DefaultDomain, Name: "Default", Description: "The default domain",
+		m.insert(insertDomain, &domainRow{ID: DefaultDomain, named: named{Name: "Default"}, Description: "The default domain",
 			Enabled: true, Extra: "{}", CreatedAt: now})
 	}
 	project := m.project("admin", "Bootstrap project for initializing the cloud.")
 	m.project("service", "Users of the cloud's own services.")
 	roles := map[string]string{}
 	for _, name := range firstRoles {
-		roles[name] = m.find(selectRoleNamed, name)
+		roles[name] = m.find(selectRoleNamed, foldName(name))
 		if roles[name] == "" {
 			roles[name] = newID()
-			m.insert(insertRole, &roleRow{ID: roles[name], Name: name, Extra: "{}", CreatedAt: now})
+			m.insert(insertRole, &roleRow{ID: roles[name], named: named{Name: name}, Extra: "{}", CreatedAt: now})
 			if i := slices.Index(chain, name); i > 0 && m.err == nil {
 				_, m.err = m.c.ExecContext(m.ctx, insertImplied, roles[chain[i-1]], roles[name])
 			}
 		}
 	}
-	if m.find(selectUserNamed, DefaultDomain, "admin") != "" {
+	if m.find(selectUserNamed, DefaultDomain, foldName("admin")) != "" {
 		return
 	}
 	user := newID()
-	m.insert(insertUser, &userRow{ID: user, DomainID: DefaultDomain, Name: "admin", Enabled: true,
+	m.insert(insertUser, &userRow{ID: user, DomainID: DefaultDomain, named: named{Name: "admin"}, Enabled: true,
 		PasswordHash: hash, Extra: "{}", CreatedAt: now})
 	for kind, id := range map[string]string{"project": project, "system": systemID} {
 		if m.err == nil {
@@ -125,10 +125,10 @@ func (m *maker) people(hash string) {
 }
 
 func (m *maker) project(name, description string) string {
-	id := m.find(selectProjectNamed, DefaultDomain, name)
+	id := m.find(selectProjectNamed, DefaultDomain, foldName(name))
 	if id == "" {
 		id = newID()
-		m.insert(insertProject, &projectRow{ID: id, DomainID: DefaultDomain, ParentID: DefaultDomain, Name: name,
+		m.insert(insertProject, &projectRow{ID: id, DomainID: DefaultDomain, ParentID: DefaultDomain, named: named{Name: name},
 			Description: description, Enabled: true, Tags: "[]", Extra: "{}", CreatedAt: m.c.s.now()})
 	}
 	return id

@@ -25,8 +25,8 @@ func (s *Service) domainRoutes() []route {
 }
 
 type domainRow struct {
-	ID          string        `db:"id"`
-	Name        string        `db:"name"`
+	ID string `db:"id"`
+	named
 	Description string        `db:"description"`
 	Enabled     bool          `db:"enabled"`
 	Extra       string        `db:"extra"`
@@ -37,10 +37,10 @@ const (
 	selectDomains = `SELECT id, name, description, enabled, extra FROM identity_domains`
 	selectDomain  = selectDomains + ` WHERE id = ?`
 	insertDomain  = `
-INSERT INTO identity_domains (id, name, description, enabled, extra, created_at)
-VALUES (:id, :name, :description, :enabled, :extra, :created_at)`
+INSERT INTO identity_domains (id, name, name_key, description, enabled, extra, created_at)
+VALUES (:id, :name, :name_key, :description, :enabled, :extra, :created_at)`
 	updateDomain = `
-UPDATE identity_domains SET name = :name, description = :description, enabled = :enabled, extra = :extra
+UPDATE identity_domains SET name = :name, name_key = :name_key, description = :description, enabled = :enabled, extra = :extra
 WHERE id = :id`
 	deleteDomain = `DELETE FROM identity_domains WHERE id = ?`
 )
@@ -68,8 +68,7 @@ func find(ctx context.Context, q schema.Querier, dest any, kind, query, id strin
 // insert adds a row, in a transaction so that a lost deadlock is tried again.
 func (s *Service) insert(ctx context.Context, statement string, row any) error {
 	return s.db.Tx(ctx, func(tx *schema.Tx) error {
-		_, err := tx.NamedExecContext(ctx, statement, row)
-		return err
+		return execNamed(ctx, tx, statement, row)
 	})
 }
 
@@ -109,7 +108,7 @@ func (s *Service) createDomain(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := fields{in: in}
-	d := domainRow{ID: f.id("explicit_domain_id"), Name: f.name("name"), Description: f.text("description", maxText),
+	d := domainRow{ID: f.id("explicit_domain_id"), named: f.named(), Description: f.text("description", maxText),
 		Enabled: f.boolean("enabled", true), CreatedAt: s.now()}
 	d.Extra = f.extra("", "tags")
 	if f.err != nil {
@@ -139,7 +138,7 @@ func (s *Service) updateDomain(w http.ResponseWriter, r *http.Request) error {
 		}
 		f := fields{in: in}
 		if f.has("name") {
-			d.Name = f.name("name")
+			d.named = f.named()
 		}
 		if f.has("description") {
 			d.Description = f.text("description", maxText)
@@ -149,7 +148,7 @@ func (s *Service) updateDomain(w http.ResponseWriter, r *http.Request) error {
 		if f.err != nil {
 			return f.err
 		}
-		_, err = c.NamedExecContext(r.Context(), updateDomain, &d)
+		err = execNamed(r.Context(), c, updateDomain, &d)
 		if err != nil {
 			return taken(err, "domain", d.Name)
 		}

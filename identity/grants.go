@@ -125,7 +125,7 @@ func (s *Service) addGrant(w http.ResponseWriter, r *http.Request, g grantRow) e
 func (c *change) grant(ctx context.Context, g *grantRow) error {
 	_, err := c.ExecContext(ctx, deleteGrant, g.args()...)
 	if err == nil {
-		_, err = c.NamedExecContext(ctx, insertGrant, g)
+		err = execNamed(ctx, c, insertGrant, g)
 	}
 	if err != nil {
 		return fmt.Errorf("grant role %s: %w", g.RoleID, err)

@@ -24,9 +24,9 @@ func (s *Service) groupRoutes() []route {
 }
 
 type groupRow struct {
-	ID          string        `db:"id"`
-	DomainID    string        `db:"domain_id"`
-	Name        string        `db:"name"`
+	ID       string `db:"id"`
+	DomainID string `db:"domain_id"`
+	named
 	Description string        `db:"description"`
 	Extra       string        `db:"extra"`
 	CreatedAt   schema.Micros `db:"created_at"`
@@ -36,10 +36,10 @@ const (
 	selectGroups = `SELECT id, domain_id, name, description, extra FROM identity_groups`
 	selectGroup  = selectGroups + ` WHERE id = ?`
 	insertGroup  = `
-INSERT INTO identity_groups (id, domain_id, name, description, extra, created_at)
-VALUES (:id, :domain_id, :name, :description, :extra, :created_at)`
+INSERT INTO identity_groups (id, domain_id, name, name_key, description, extra, created_at)
+VALUES (:id, :domain_id, :name, :name_key, :description, :extra, :created_at)`
 	updateGroup = `
-UPDATE identity_groups SET name = :name, description = :description, extra = :extra
+UPDATE identity_groups SET name = :name, name_key = :name_key, description = :description, extra = :extra
 WHERE id = :id`
 	deleteGroup       = `DELETE FROM identity_groups WHERE id = ?`
 	deleteGroupGrants = `DELETE FROM identity_grants WHERE actor_kind = 'group' AND actor_id = ?`
@@ -70,7 +70,7 @@ func (s *Service) userGroups(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q := newQuery(r).name()
+	q := newQuery(r).name().equal("domain_id")
 	q.and("id IN (SELECT group_id FROM identity_memberships WHERE user_id = ?)", pathVar(r, "user"))
 	return s.answerGroups(w, r, q)
 }
@@ -81,7 +81,7 @@ func (s *Service) groupUsers(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q := newQuery(r).name().enabled()
+	q := newQuery(r).userFilters()
 	q.and("id IN (SELECT user_id FROM identity_memberships WHERE group_id = ?)", pathVar(r, "id"))
 	return answerList(s, w, r, "users", q, selectUsers, func(u *userRow) (object, string) {
 		return s.userView(r, u), u.ID
@@ -103,7 +103,7 @@ func (s *Service) createGroup(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := fields{in: in}
-	g := groupRow{ID: newID(), Name: f.name("name"), DomainID: f.id("domain_id"),
+	g := groupRow{ID: newID(), named: f.named(), DomainID: f.id("domain_id"),
 		Description: f.text("description", maxText), CreatedAt: s.now()}
 	g.Extra = f.extra("")
 	if f.err != nil {
@@ -136,7 +136,7 @@ func (s *Service) updateGroup(w http.ResponseWriter, r *http.Request) error {
 		}
 		f := fields{in: in}
 		if f.has("name") {
-			g.Name = f.name("name")
+			g.named = f.named()
 		}
 		if f.has("description") {
 			g.Description = f.text("description", maxText)
@@ -147,7 +147,7 @@ func (s *Service) updateGroup(w http.ResponseWriter, r *http.Request) error {
 		if f.err != nil {
 			return f.err
 		}
-		_, err = tx.NamedExecContext(r.Context(), updateGroup, &g)
+		err = execNamed(r.Context(), tx, updateGroup, &g)
 		if err != nil {
 			return taken(err, "group", g.Name)
 		}

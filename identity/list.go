@@ -1,11 +1,15 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"kilonova/compat"
 )
@@ -57,7 +61,8 @@ func (q *query) and(condition string, args ...any) {
 	q.args = append(q.args, args...)
 }
 
-// equal filters a column by the parameters of the same name.
+// equal filters columns by the parameters of the same name, and by the forms such as
+// type__contains that Keystone has of every filter.
 func (q *query) equal(columns ...string) *query {
 	for _, c := range columns {
 		q.equalAs(c, c)
@@ -66,6 +71,7 @@ func (q *query) equal(columns ...string) *query {
 }
 
 func (q *query) equalAs(param, column string) {
+	q.inexact(param, column, "LOWER("+column+")", strings.ToLower)
 	v, ok := q.values[param]
 	if !ok {
 		return
@@ -76,31 +82,123 @@ func (q *query) equalAs(param, column string) {
 
 func (q *query) valid(param string) {
 	if q.err == nil && !validText(q.last(param)) {
-		q.err = compat.BadRequest("Invalid input for query parameter '%s'.", param)
+		q.err = compat.BadRequest("Invalid input for query parameter '%s'.", clip(param))
 	}
 }
 
-// name filters by name, and by the forms such as name__contains.
+// name filters by a name, which is compared by its key, and by parts of it.
 func (q *query) name() *query {
-	q.equal("name")
-	for suffix, pattern := range map[string]string{"contains": "%%%s%%", "startswith": "%s%%", "endswith": "%%%s"} {
-		for _, param := range []string{"name__" + suffix, "name__i" + suffix} {
-			if _, ok := q.values[param]; !ok {
-				continue
-			}
-			q.valid(param)
-			literal := strings.NewReplacer("!", "!!", "%", "!%", "_", "!_").Replace(q.last(param))
-			q.and("name LIKE ? ESCAPE '!'", fmt.Sprintf(pattern, literal))
-		}
+	q.inexact("name", "name", "name_key", foldName)
+	if v, ok := q.values["name"]; ok {
+		q.valid("name")
+		q.and("name_key = ?", foldName(v[len(v)-1]))
 	}
 	return q
+}
+
+// comparators are the forms of a filter that look at a part of the text.
+var comparators = map[string]struct {
+	condition string // with the text's place
+	args      func(part string) []any
+}{
+	"contains":   {"INSTR(%s, ?) > 0", func(part string) []any { return []any{part} }},
+	"startswith": {"INSTR(%s, ?) = 1", func(part string) []any { return []any{part} }},
+	"endswith":   {"SUBSTR(%s, ?) = ?", func(part string) []any { return []any{-utf8.RuneCountInString(part), part} }},
+}
+
+// inexact reads param__contains and its kind, with case, and param__icontains, without: then
+// folded, which holds the text without case, is compared with what fold makes of the part.
+func (q *query) inexact(param, column, folded string, fold func(string) string) {
+	for word, c := range comparators {
+		for form, of := range map[string]string{param + "__" + word: column, param + "__i" + word: folded} {
+			if _, ok := q.values[form]; !ok {
+				continue
+			}
+			q.valid(form)
+			part := q.last(form)
+			if of == folded {
+				part = fold(part)
+			}
+			if part == "" {
+				continue // every text has nothing in it
+			}
+			q.and(fmt.Sprintf(c.condition, of), c.args(part)...)
+		}
+	}
 }
 
 // enabled filters by a boolean; as in Keystone only "false" and "0" mean false.
 func (q *query) enabled() *query {
 	if _, ok := q.values["enabled"]; ok {
-		v := strings.ToLower(q.last("enabled"))
-		q.and("enabled = ?", v != "false" && v != "0")
+		q.and("enabled = ?", truth(q.last("enabled")))
+	}
+	return q
+}
+
+func truth(word string) bool { return !strings.EqualFold(word, "false") && word != "0" }
+
+// nothing is the filter by what no user of ours has: they come from no other identity
+// provider.
+func (q *query) nothing(params ...string) *query {
+	for _, p := range params {
+		if _, ok := q.values[p]; ok {
+			q.valid(p)
+			q.and("1 = 0")
+		}
+	}
+	return q
+}
+
+// passwordExpiry filters by the end of passwords, OPERATOR:TIME. Ours have none, and what is
+// not there is neither before nor after, nor another time.
+func (q *query) passwordExpiry() *query {
+	const param = "password_expires_at"
+	if _, ok := q.values[param]; !ok {
+		return q
+	}
+	word, at, found := strings.Cut(q.last(param), ":")
+	if found && len(word) < 4 && strings.Trim(word, "0123456789-") != "" {
+		if !slices.Contains([]string{"lt", "lte", "gt", "gte", "eq", "neq"}, word) {
+			q.err = cmp.Or(q.err, error(compat.BadRequest("The given operator %s is not valid. It must be one of the following: "+
+				"'eq', 'neq', 'lt', 'lte', 'gt', or 'gte'.", clip(word))))
+		}
+	} else {
+		at = q.last(param)
+	}
+	_, err := time.Parse(time.RFC3339, at)
+	if err != nil {
+		q.err = cmp.Or(q.err, error(compat.BadRequest("Timestamp not in expected format. The server could not comply with the request "+
+			"since it is either malformed or otherwise incorrect. The client is assumed to be in error.")))
+	}
+	q.and("1 = 0")
+	return q
+}
+
+// tags filters projects: tags wants all of its, tags-any one, not-tags is without those that
+// have all, not-tags-any without those that have any.
+func (q *query) tags() *query {
+	for _, form := range []struct{ param, joint, not string }{
+		{"tags", " AND ", ""}, {"tags-any", " OR ", ""}, {"not-tags", " AND ", "NOT "}, {"not-tags-any", " OR ", "NOT "},
+	} {
+		if _, ok := q.values[form.param]; !ok {
+			continue
+		}
+		q.valid(form.param)
+		wanted := strings.Split(q.last(form.param), ",")
+		if len(wanted) > maxTags {
+			q.err = cmp.Or(q.err, error(compat.BadRequest("Invalid input for query parameter '%s': it has too many tags.", form.param)))
+			return q
+		}
+		var has []string
+		var args []any
+		for _, tag := range wanted {
+			// A quote that begins a member follows a bracket or a comma; within a member it
+			// follows a backslash.
+			member := tagMember(tag)
+			has = append(has, "(INSTR(tags, ?) = 1 OR INSTR(tags, ?) > 0)")
+			args = append(args, "["+member, ","+member)
+		}
+		q.and(form.not+"("+strings.Join(has, form.joint)+")", args...)
 	}
 	return q
 }

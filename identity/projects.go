@@ -30,10 +30,10 @@ func (s *Service) projectRoutes() []route {
 }
 
 type projectRow struct {
-	ID          string        `db:"id"`
-	DomainID    string        `db:"domain_id"`
-	ParentID    string        `db:"parent_id"`
-	Name        string        `db:"name"`
+	ID       string `db:"id"`
+	DomainID string `db:"domain_id"`
+	ParentID string `db:"parent_id"`
+	named
 	Description string        `db:"description"`
 	Enabled     bool          `db:"enabled"`
 	Tags        string        `db:"tags"`
@@ -46,12 +46,16 @@ const (
 SELECT id, domain_id, parent_id, name, description, enabled, tags, extra
 FROM identity_projects`
 	selectProject = selectProjects + ` WHERE id = ?`
+	// Domains in the form of the projects that act as domains.
+	selectDomainProjects = `
+SELECT id, domain_id, parent_id, name, description, enabled, tags, extra
+FROM (SELECT id, '' AS domain_id, '' AS parent_id, name, name_key, description, enabled, '[]' AS tags, extra FROM identity_domains) d`
 	insertProject = `
-INSERT INTO identity_projects (id, domain_id, parent_id, name, description, enabled, tags, extra, created_at)
-VALUES (:id, :domain_id, :parent_id, :name, :description, :enabled, :tags, :extra, :created_at)`
+INSERT INTO identity_projects (id, domain_id, parent_id, name, name_key, description, enabled, tags, extra, created_at)
+VALUES (:id, :domain_id, :parent_id, :name, :name_key, :description, :enabled, :tags, :extra, :created_at)`
 	updateProject = `
 UPDATE identity_projects
-SET name = :name, description = :description, enabled = :enabled, tags = :tags, extra = :extra
+SET name = :name, name_key = :name_key, description = :description, enabled = :enabled, tags = :tags, extra = :extra
 WHERE id = :id`
 	deleteProject       = `DELETE FROM identity_projects WHERE id = ?`
 	deleteProjectGrants = `DELETE FROM identity_grants WHERE target_kind = 'project' AND target_id = ?`
@@ -79,6 +83,15 @@ func (p *projectRow) setTags(tags []string) {
 	p.Tags = string(raw)
 }
 
+// tagMember is a tag as a member of the list that setTags writes.
+func tagMember(tag string) string {
+	raw, err := json.Marshal(tag)
+	if err != nil {
+		return "" // strings always encode
+	}
+	return string(raw)
+}
+
 const maxTags = 80
 
 // readTags checks the rule of all tags in OpenStack: no slash and no comma.
@@ -97,12 +110,19 @@ func (s *Service) projectView(r *http.Request, p *projectRow) object {
 }
 
 func (s *Service) listProjects(w http.ResponseWriter, r *http.Request) error {
-	q := newQuery(r).name().enabled().equal("domain_id", "parent_id")
-	if q.last("is_domain") != "" && strings.EqualFold(q.last("is_domain"), "true") {
-		q.and("1 = 0") // our domains are no projects
+	q := newQuery(r).name().enabled().equal("domain_id", "parent_id").tags()
+	statement := selectProjects
+	_, asked := q.values["is_domain"]
+	domains := asked && truth(q.last("is_domain"))
+	if domains {
+		statement = selectDomainProjects
 	}
-	return answerList(s, w, r, "projects", q, selectProjects, func(p *projectRow) (object, string) {
-		return s.projectView(r, p), p.ID
+	return answerList(s, w, r, "projects", q, statement, func(p *projectRow) (object, string) {
+		v := s.projectView(r, p)
+		if domains {
+			v["is_domain"], v["domain_id"], v["parent_id"] = true, nil, nil
+		}
+		return v, p.ID
 	})
 }
 
@@ -146,7 +166,7 @@ func (s *Service) createProject(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := fields{in: in}
-	p := projectRow{ID: newID(), Name: f.name("name"), DomainID: f.id("domain_id"), ParentID: f.id("parent_id"),
+	p := projectRow{ID: newID(), named: f.named(), DomainID: f.id("domain_id"), ParentID: f.id("parent_id"),
 		Description: f.text("description", maxText), Enabled: f.boolean("enabled", true), CreatedAt: s.now()}
 	p.setTags(readTags(&f))
 	if in["is_domain"] != nil && f.boolean("is_domain", false) {
@@ -210,7 +230,7 @@ func (s *Service) editProject(r *http.Request, edit func(*projectRow) error) (*p
 		if err != nil {
 			return err
 		}
-		_, err = c.NamedExecContext(r.Context(), updateProject, &p)
+		err = execNamed(r.Context(), c, updateProject, &p)
 		if err != nil {
 			return taken(err, "project", p.Name)
 		}
@@ -231,7 +251,7 @@ func (s *Service) updateProject(w http.ResponseWriter, r *http.Request) error {
 	p, err := s.editProject(r, func(p *projectRow) error {
 		f := fields{in: in}
 		if f.has("name") {
-			p.Name = f.name("name")
+			p.named = f.named()
 		}
 		if f.has("description") {
 			p.Description = f.text("description", maxText)

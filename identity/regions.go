@@ -90,7 +90,7 @@ func (c *change) storeRegion(ctx context.Context, statement string, row *regionR
 			return err
 		}
 	}
-	_, err := c.NamedExecContext(ctx, statement, row)
+	err := execNamed(ctx, c, statement, row)
 	if err != nil {
 		return taken(err, "region", row.ID)
 	}

@@ -28,8 +28,8 @@ func (s *Service) roleRoutes() []route {
 }
 
 type roleRow struct {
-	ID          string        `db:"id"`
-	Name        string        `db:"name"`
+	ID string `db:"id"`
+	named
 	Description *string       `db:"description"`
 	Extra       string        `db:"extra"`
 	CreatedAt   schema.Micros `db:"created_at"`
@@ -39,10 +39,10 @@ const (
 	selectRoles = `SELECT id, name, description, extra FROM identity_roles`
 	selectRole  = selectRoles + ` WHERE id = ?`
 	insertRole  = `
-INSERT INTO identity_roles (id, name, description, extra, created_at)
-VALUES (:id, :name, :description, :extra, :created_at)`
+INSERT INTO identity_roles (id, name, name_key, description, extra, created_at)
+VALUES (:id, :name, :name_key, :description, :extra, :created_at)`
 	updateRole = `
-UPDATE identity_roles SET name = :name, description = :description, extra = :extra
+UPDATE identity_roles SET name = :name, name_key = :name_key, description = :description, extra = :extra
 WHERE id = :id`
 	deleteRole         = `DELETE FROM identity_roles WHERE id = ?`
 	selectGrantsOfRole = `SELECT actor_kind, actor_id, target_kind, target_id, role_id FROM identity_grants WHERE role_id = ?`
@@ -112,8 +112,7 @@ func (s *Service) createRole(w http.ResponseWriter, r *http.Request) error {
 	}
 	// Remembered grants do not name the new role, but the remembered graph must.
 	err = s.change(r.Context(), func(c *change) error {
-		_, err := c.NamedExecContext(r.Context(), insertRole, &row)
-		return err
+		return execNamed(r.Context(), c, insertRole, &row)
 	})
 	if err != nil {
 		return taken(err, "role", row.Name)
@@ -136,7 +135,7 @@ func (s *Service) updateRole(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return err
 		}
-		_, err = c.NamedExecContext(r.Context(), updateRole, &row)
+		err = execNamed(r.Context(), c, updateRole, &row)
 		if err != nil {
 			return taken(err, "role", row.Name)
 		}

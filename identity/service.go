@@ -97,7 +97,7 @@ func New(ctx context.Context, cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = s.poll(ctx)
+	err = errors.Join(s.fillKeys(ctx), s.poll(ctx))
 	if err != nil {
 		return nil, err
 	}

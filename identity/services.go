@@ -100,7 +100,7 @@ func (s *Service) remove(w http.ResponseWriter, r *http.Request, kind, statement
 
 // store writes a row of the catalog inside a change.
 func (c *change) store(ctx context.Context, kind, statement string, row any) error {
-	_, err := c.NamedExecContext(ctx, statement, row)
+	err := execNamed(ctx, c, statement, row)
 	if err != nil {
 		return fmt.Errorf("store %s: %w", kind, err)
 	}

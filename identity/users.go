@@ -21,9 +21,9 @@ func (s *Service) userRoutes() []route {
 }
 
 type userRow struct {
-	ID             string        `db:"id"`
-	DomainID       string        `db:"domain_id"`
-	Name           string        `db:"name"`
+	ID       string `db:"id"`
+	DomainID string `db:"domain_id"`
+	named
 	Enabled        bool          `db:"enabled"`
 	DefaultProject string        `db:"default_project_id"`
 	PasswordHash   string        `db:"password_hash"`
@@ -37,11 +37,11 @@ SELECT id, domain_id, name, enabled, default_project_id, password_hash, extra
 FROM identity_users`
 	selectUser = selectUsers + ` WHERE id = ?`
 	insertUser = `
-INSERT INTO identity_users (id, domain_id, name, enabled, default_project_id, password_hash, extra, created_at)
-VALUES (:id, :domain_id, :name, :enabled, :default_project_id, :password_hash, :extra, :created_at)`
+INSERT INTO identity_users (id, domain_id, name, name_key, enabled, default_project_id, password_hash, extra, created_at)
+VALUES (:id, :domain_id, :name, :name_key, :enabled, :default_project_id, :password_hash, :extra, :created_at)`
 	updateUser = `
 UPDATE identity_users
-SET name = :name, enabled = :enabled, default_project_id = :default_project_id, password_hash = :password_hash, extra = :extra
+SET name = :name, name_key = :name_key, enabled = :enabled, default_project_id = :default_project_id, password_hash = :password_hash, extra = :extra
 WHERE id = :id`
 	deleteUser       = `DELETE FROM identity_users WHERE id = ?`
 	deleteUserGrants = `DELETE FROM identity_grants WHERE actor_kind = 'user' AND actor_id = ?`
@@ -56,8 +56,13 @@ func (s *Service) userView(r *http.Request, u *userRow) object {
 	return view(u.Extra, known)
 }
 
+// userFilters are the filters of lists of users.
+func (q *query) userFilters() *query {
+	return q.name().enabled().equal("domain_id", "default_project_id").passwordExpiry().nothing("idp_id", "protocol_id", "unique_id")
+}
+
 func (s *Service) listUsers(w http.ResponseWriter, r *http.Request) error {
-	q := newQuery(r).name().enabled().equal("domain_id", "default_project_id")
+	q := newQuery(r).userFilters()
 	return answerList(s, w, r, "users", q, selectUsers, func(u *userRow) (object, string) {
 		return s.userView(r, u), u.ID
 	})
@@ -93,7 +98,7 @@ func (s *Service) createUser(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	f := fields{in: in}
-	u := userRow{ID: newID(), Name: f.name("name"), DomainID: f.id("domain_id"), Enabled: f.boolean("enabled", true),
+	u := userRow{ID: newID(), named: f.named(), DomainID: f.id("domain_id"), Enabled: f.boolean("enabled", true),
 		DefaultProject: f.id("default_project_id"), CreatedAt: s.now()}
 	password, set := f.password("password")
 	u.Extra = f.extra("", reservedUser...)
@@ -151,7 +156,7 @@ func (s *Service) updateUser(w http.ResponseWriter, r *http.Request) error {
 		if set {
 			u.PasswordHash = hash
 		}
-		_, err = c.NamedExecContext(r.Context(), updateUser, &u)
+		err = execNamed(r.Context(), c, updateUser, &u)
 		if err != nil {
 			return taken(err, "user", u.Name)
 		}
@@ -169,7 +174,7 @@ func (s *Service) updateUser(w http.ResponseWriter, r *http.Request) error {
 func editUser(u *userRow, in object) error {
 	f := fields{in: in, read: []string{"password"}}
 	if f.has("name") {
-		u.Name = f.name("name")
+		u.named = f.named()
 	}
 	if f.has("default_project_id") {
 		u.DefaultProject = f.id("default_project_id")

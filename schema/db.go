@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -37,16 +38,26 @@ type DB struct {
 	turn    turnstile
 }
 
-// sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program.
+// sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program, and a LOWER
+// that knows more letters than those of ASCII, as MariaDB's does.
 const sqliteDriver = "sqlite3_kilonova"
 
 func init() {
 	sql.Register(sqliteDriver, &sqlite3.SQLiteDriver{
 		ConnectHook: func(c *sqlite3.SQLiteConn) error {
-			return c.RegisterFunc("regexp", matches, true)
+			return errors.Join(c.RegisterFunc("regexp", matches, true), c.RegisterFunc("lower", lower, true))
 		},
 	})
 	sqlx.BindDriver(sqliteDriver, sqlx.QUESTION)
+}
+
+// lower is LOWER(x).
+func lower(x any) any {
+	text, ok := x.(string)
+	if !ok {
+		return x
+	}
+	return strings.ToLower(text)
 }
 
 // matches is x REGEXP pattern. Go's engine takes time linear in the input whatever the

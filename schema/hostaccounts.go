@@ -144,7 +144,11 @@ func makeHostViews(ctx context.Context, db *DB, main string) error {
 		"CREATE USER IF NOT EXISTS " + owner(main) + " IDENTIFIED BY '" + randomHex(20) + "' ACCOUNT LOCK",
 		"GRANT SELECT ON `" + main + "`.`host_accounts` TO " + owner(main),
 	}
-	const me = "(SELECT a.host FROM `%s`.host_accounts a WHERE a.account = CONVERT(SUBSTRING_INDEX(USER(), '@', 1) USING utf8mb4) COLLATE utf8mb4_bin)"
+	collation, err := db.collation(ctx)
+	if err != nil {
+		return err
+	}
+	me := "(SELECT a.host FROM `%s`.host_accounts a WHERE a.account = CONVERT(SUBSTRING_INDEX(USER(), '@', 1) USING utf8mb4) COLLATE " + collation + ")"
 	for _, v := range hostViews {
 		var columns []string
 		seen := map[string]bool{}

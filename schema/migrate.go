@@ -19,12 +19,12 @@ var migrations embed.FS
 var words = map[Dialect]map[string]string{
 	SQLite: {
 		"id":       "INTEGER PRIMARY KEY AUTOINCREMENT",
-		"key":      "TEXT", // an indexed string of up to 255 characters, compared bytewise
+		"key":      "TEXT", // an indexed string of up to 255 characters
 		"uuid":     "TEXT",
 		"text":     "TEXT",
 		"longtext": "TEXT",
 		"blob":     "BLOB",
-		"nocase":   "TEXT COLLATE NOCASE", // an indexed string compared without case
+		"nocase":   "TEXT", // an indexed string that is compared by a key beside it: see collations.tsv
 		"bool":     "INTEGER",
 		"table":    "",
 	},
@@ -35,14 +35,15 @@ var words = map[Dialect]map[string]string{
 		"text":     "TEXT",
 		"longtext": "LONGTEXT",
 		"blob":     "LONGBLOB",
-		"nocase":   "VARCHAR(255) COLLATE utf8mb4_general_ci",
+		"nocase":   "VARCHAR(255)",
 		"bool":     "TINYINT",
-		"table":    "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin",
+		"table":    "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={{collation}}",
 	},
 }
 
-// rendered gives the migrations in the dialect's own words.
-func rendered(d Dialect) (fs.FS, error) {
+// rendered gives the migrations in the dialect's own words, with the collation in which
+// everything is compared.
+func rendered(d Dialect, collation string) (fs.FS, error) {
 	out := fstest.MapFS{}
 	files, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
@@ -56,6 +57,7 @@ func rendered(d Dialect) (fs.FS, error) {
 		for word, with := range words[d] {
 			raw = bytes.ReplaceAll(raw, []byte("{{"+word+"}}"), []byte(with))
 		}
+		raw = bytes.ReplaceAll(raw, []byte("{{collation}}"), []byte(collation))
 		if at := bytes.Index(raw, []byte("{{")); at >= 0 {
 			return nil, fmt.Errorf("migration %s: unknown word at %.20q", name, raw[at:])
 		}
@@ -64,12 +66,17 @@ func rendered(d Dialect) (fs.FS, error) {
 	return out, nil
 }
 
-func (db *DB) provider() (*goose.Provider, error) {
-	files, err := rendered(db.Dialect)
+func (db *DB) provider(ctx context.Context) (*goose.Provider, error) {
+	collation, err := db.collation(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var opts []goose.ProviderOption
+	files, err := rendered(db.Dialect, collation)
+	if err != nil {
+		return nil, err
+	}
+	opts := []goose.ProviderOption{goose.WithGoMigrations(goose.NewGoMigration(collationsVersion,
+		&goose.GoFunc{RunDB: db.settleCollations}, &goose.GoFunc{RunDB: nothing}))}
 	dialect := goose.DialectSQLite3
 	if db.Dialect == MySQL {
 		dialect = goose.DialectMySQL
@@ -80,7 +87,7 @@ func (db *DB) provider() (*goose.Provider, error) {
 
 // Migrate brings the database to this binary's version. Two processes may call it at once.
 func (db *DB) Migrate(ctx context.Context) error {
-	p, err := db.provider()
+	p, err := db.provider(ctx)
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
@@ -126,7 +133,7 @@ type Status struct {
 
 // Status lists the migrations that this binary knows.
 func (db *DB) Status(ctx context.Context) ([]Status, error) {
-	p, err := db.provider()
+	p, err := db.provider(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)
 	}
