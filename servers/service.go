@@ -119,6 +119,9 @@ func (s *Service) Register(api *compat.Compute) {
 	api.Handle("PUT /servers/{id}/tags/{tag}", s.tagSet)
 	api.Handle("DELETE /servers/{id}/tags/{tag}", s.tagDelete)
 
+	api.Handle("GET /servers/{id}/os-volume_attachments", s.attachmentsIndex)
+	api.Handle("GET /servers/{id}/os-volume_attachments/{volume_id}", s.attachmentsShow)
+
 	api.Handle("GET /servers/{id}/ips", s.ipsIndex)
 	api.Handle("GET /servers/{id}/ips/{label}", s.ipsShow)
 
