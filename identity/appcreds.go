@@ -289,12 +289,11 @@ func (s *Service) proveAppCred(r *http.Request, in object, g *grant) (string, er
 	if f.err != nil {
 		return "", f.err
 	}
-	cred, err := s.findAppCred(r, id, name, ref)
+	cred, account, err := s.findAppCred(r, id, name, ref)
 	if err != nil {
 		return "", err
 	}
-	key := attemptKey(r, "credential", id, name, ref.id, ref.domainID, ref.domainName, ref.name)
-	user, err := s.checkSecret(r, key, loginRow{cred.UserID, cred.SecretHash}, secret)
+	user, err := s.checkSecret(r, loginRow{cred.UserID, cred.SecretHash, account}, secret)
 	if err != nil {
 		return "", err
 	}
@@ -305,24 +304,30 @@ func (s *Service) proveAppCred(r *http.Request, in object, g *grant) (string, er
 	return user, nil
 }
 
-// findAppCred gives the credential, or an empty one that no secret matches.
-func (s *Service) findAppCred(r *http.Request, id, name string, ref reference) (*appCredFacts, error) {
+// findAppCred gives the credential, or an empty one that no secret matches, and what
+// failures are counted for.
+func (s *Service) findAppCred(r *http.Request, id, name string, ref reference) (*appCredFacts, string, error) {
+	account := accountOf("credential", "", id)
 	if id == "" {
 		user, err := s.findLogin(r.Context(), ref)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
+		account = accountOf("credential", "", user.account, name)
 		err = s.db.GetContext(r.Context(), &id, selectAppCredByName, user.ID, foldName(name))
 		if errors.Is(err, sql.ErrNoRows) {
-			return &appCredFacts{}, nil
+			return &appCredFacts{}, account, nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("find an application credential: %w", err)
+			return nil, "", fmt.Errorf("find an application credential: %w", err)
 		}
 	}
 	cred, err := s.readAppCred(r.Context(), id)
 	if errors.Is(err, errNoAccess) {
-		return &appCredFacts{}, nil
+		return &appCredFacts{}, account, nil
 	}
-	return cred, err
+	if err != nil {
+		return nil, "", err
+	}
+	return cred, accountOf("credential", cred.ID), nil
 }

@@ -165,8 +165,9 @@ func checkScope(in object, byCredential bool) error {
 }
 
 type loginRow struct {
-	ID   string `db:"id"`
-	Hash string `db:"password_hash"`
+	ID      string `db:"id"`
+	Hash    string `db:"password_hash"` // "" matches nothing
+	account string // what failures are counted for
 }
 
 const (
@@ -229,7 +230,7 @@ func (s *Service) provePassword(r *http.Request, in object, _ *grant) (string, e
 	if err != nil {
 		return "", err
 	}
-	return s.checkSecret(r, attemptKey(r, "user", ref.id, ref.domainID, ref.domainName, ref.name), row, password)
+	return s.checkSecret(r, row, password)
 }
 
 // secret reads what proves somebody: a string, or nothing at all, which proves nobody.
@@ -241,44 +242,52 @@ func (f *fields) secret(key string) string {
 	return text
 }
 
-// checkSecret compares a password or a credential's secret, with a limit on failures. An
-// empty row fails like a wrong secret does.
-func (s *Service) checkSecret(r *http.Request, key string, row loginRow, secret string) (string, error) {
-	now := s.now().Time()
-	err := s.attempts.allow(key, now)
-	if err != nil {
-		return "", err
-	}
-	ok, err := s.hasher.matches(r.Context(), row.Hash, secret)
+// checkSecret compares a password or a credential's secret, with a limit on failures. A row
+// without a hash fails like a wrong secret does.
+func (s *Service) checkSecret(r *http.Request, row loginRow, secret string) (string, error) {
+	ok, err := s.try(r.Context(), guess{account: row.account, address: clientAddress(r), hash: row.Hash, secret: secret})
 	if err != nil {
 		return "", err
 	}
 	if !ok {
-		s.attempts.failed(key, now)
 		return "", errLogin()
 	}
 	return row.ID, nil
 }
 
-// findLogin gives the user whom ref names, or an empty row.
+// accountOf names what is guessed at, for the limiter: by its id when there is such a thing,
+// and else by what it was called, each part in the form in which it is compared.
+func accountOf(kind, id string, parts ...string) string {
+	if id != "" {
+		return kind + " " + id
+	}
+	key := kind + " no"
+	for _, p := range parts {
+		key += "\x00" + foldName(p)
+	}
+	return key
+}
+
+// findLogin gives the user whom ref names, or a row with no more than an account.
 func (s *Service) findLogin(ctx context.Context, ref reference) (loginRow, error) {
 	var row loginRow
 	var err error
+	domain := ""
 	if ref.id != "" {
 		err = getExact(ctx, s.db, &row, &row.ID, selectLoginByID, ref.id)
 	} else {
-		var domain string
 		domain, err = s.findDomain(ctx, ref)
 		if err == nil {
 			err = s.db.GetContext(ctx, &row, selectLoginByName, domain, foldName(ref.name))
 		}
 	}
 	if errors.Is(err, sql.ErrNoRows) || errors.Is(err, errNoAccess) {
-		return loginRow{}, nil
+		row, err = loginRow{}, nil
 	}
 	if err != nil {
 		return loginRow{}, fmt.Errorf("find a user: %w", err)
 	}
+	row.account = accountOf("user", row.ID, ref.id, cmp.Or(domain, ref.domainName), ref.name)
 	return row, nil
 }
 

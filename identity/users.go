@@ -230,7 +230,7 @@ func (s *Service) changePassword(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	_, err = s.checkSecret(r, attemptKey(r, "user", id), row, old)
+	_, err = s.checkSecret(r, row, old)
 	if err != nil {
 		return err
 	}
