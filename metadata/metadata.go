@@ -1,6 +1,7 @@
 package metadata
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -241,8 +242,8 @@ func fill(n network, ip work.FixedIP, s work.Subnet) network {
 	if err == nil {
 		n.Netmask = netmask(p)
 	}
-	if s.Gateway != "" {
-		n.Routes = []route{{any4, prefix, s.Gateway}}
+	if router := cmp.Or(s.Gateway, s.Router); router != "" {
+		n.Routes = []route{{any4, prefix, router}}
 	}
 	return n
 }

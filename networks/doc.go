@@ -11,5 +11,7 @@
 // work.Port all that it needs.
 //
 // Known differences from Neutron: routers, floating IPs, subnet pools and agents are empty
-// lists; a port is bound as soon as it has a host.
+// lists; a port is bound as soon as it has a host. The host serves DHCP from the gateway's
+// address, so a subnet without one has none, nor one whose gateway is of another range or a
+// port's.
 package networks

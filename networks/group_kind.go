@@ -3,6 +3,7 @@ package networks
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"kilonova/compat"
 	"kilonova/schema"
@@ -98,7 +99,7 @@ func (s *Service) createGroup(r *request, tx *schema.Tx, v values) (string, erro
 // newGroup stores a group with the two rules that let everything out. Faults: 409 (OverQuota,
 // SecurityGroupDefaultAlreadyExists).
 func (s *Service) newGroup(ctx context.Context, tx *schema.Tx, g *Group) error {
-	if g.Name == defaultGroupName {
+	if strings.EqualFold(g.Name, defaultGroupName) {
 		return fault(409, "SecurityGroupDefaultAlreadyExists", "Default security group already exists.")
 	}
 	err := s.takeQuota(ctx, tx, g.ProjectID, resSecurityGroup, 1)
@@ -124,7 +125,7 @@ func (s *Service) changeGroup(r *request, tx *schema.Tx, old record, v values) e
 		switch {
 		case g.DefaultOf.Valid:
 			return fault(409, "SecurityGroupCannotUpdateDefault", "Updating default security group not allowed.")
-		case v.text("name", "") == defaultGroupName:
+		case strings.EqualFold(v.text("name", ""), defaultGroupName):
 			return fault(409, "SecurityGroupDefaultAlreadyExists", "Default security group already exists.")
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"kilonova/compat"
@@ -68,10 +69,56 @@ const ruleColumns = `r.id, r.uuid, r.group_id, g.uuid AS group_uuid, g.default_o
   r.project_id, r.direction, r.ethertype, r.protocol, r.port_range_min, r.port_range_max, r.remote_ip_prefix,
   r.remote_group_id, o.uuid AS remote_uuid, o.name AS remote_name, r.description, r.revision, r.created_at, r.updated_at`
 
-// meaning is the rule's effect in one word.
+// meaning is the rule's effect in one word: it is the same for all ways of saying it.
 func (r *Rule) meaning() string {
-	return strings.Join([]string{r.Direction, r.EtherType, r.Protocol.String,
-		nullNumber(r.PortMin), nullNumber(r.PortMax), r.cidr(), nullNumber(r.RemoteKey)}, "|")
+	return r.say(protocolName(r.Protocol.String), r.source())
+}
+
+// meanings are the words that rules with the same effect may bear: earlier releases told
+// numbers of protocols from their names, and everybody from nobody in particular.
+func (r *Rule) meanings() []string {
+	var all []string
+	name := protocolName(r.Protocol.String)
+	protocols := []string{name}
+	if n, is := r.number(); is {
+		protocols = append(protocols, strconv.Itoa(n))
+	}
+	for _, p := range protocols {
+		all = append(all, r.say(p, r.source()))
+		if r.source() == "" {
+			all = append(all, r.say(p, "0.0.0.0/0"), r.say(p, "::/0"))
+		}
+	}
+	return all
+}
+
+func (r *Rule) say(protocol, source string) string {
+	return strings.Join([]string{r.Direction, r.EtherType, protocol,
+		nullNumber(r.PortMin), nullNumber(r.PortMax), source, nullNumber(r.RemoteKey)}, "|")
+}
+
+// source is the range that the rule is about, "" for everybody.
+func (r *Rule) source() string {
+	c := r.cidr()
+	if c == "0.0.0.0/0" || c == "::/0" {
+		return ""
+	}
+	return c
+}
+
+// protocolName gives the one name under which rules about a protocol are compared; a number
+// without a name stands for itself.
+func protocolName(protocol string) string {
+	n, err := strconv.Atoi(protocol)
+	if err != nil {
+		n = protocolNumbers[protocol]
+	}
+	for _, name := range sortedKeys(protocolNumbers) {
+		if protocol != "" && protocolNumbers[name] == n && name != "icmpv6" {
+			return name
+		}
+	}
+	return protocol
 }
 
 // cidr is the prefix without its host bits: what the rule means. The prefix itself is shown

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/netip"
+	"strings"
 	"sync"
 
 	"kilonova/compat"
@@ -246,7 +247,20 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// usable reports whether a port may have the address: in the range, and neither its
+// holds reports whether a port may be given the address: any of the range, the gateway too,
+// but for its network and broadcast addresses. In IPv6 the first is that of all routers.
+func (sub *Subnet) holds(a netip.Addr, deviceOwner string) bool {
+	p := sub.prefix()
+	if !p.Contains(a) {
+		return false
+	}
+	if p.Addr().Is4() {
+		return p.Bits() >= 31 || (a != p.Addr() && a != lastOf(p))
+	}
+	return a != p.Addr() || deviceOwner == "" || strings.HasPrefix(deviceOwner, "network:router") || p.Bits() >= 127
+}
+
+// usable reports whether a server may be given the address: in the range, and neither its
 // network nor its broadcast address nor the gateway.
 func (sub *Subnet) usable(a netip.Addr) bool {
 	p := sub.prefix()

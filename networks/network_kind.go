@@ -14,14 +14,14 @@ func (s *Service) networkKind() *kind {
 		single: "network", plural: "networks", path: "networks", tagged: true, writers: members,
 		from: "networks n", columns: networkColumns, alias: "n", shared: "n.shared = 1",
 		attrs: append(standard("n"), []attribute{
-			{name: "name", column: "n.name", post: members, put: members},
+			{name: "name", column: "n.name", form: nameText, post: members, put: members},
 			{name: "admin_state_up", column: "n.admin_state_up", form: boolean, post: members, put: members},
 			{name: "shared", column: "n.shared", form: boolean, post: admins, put: admins},
 			{name: "mtu", column: "n.mtu", form: number, post: members, put: members},
 			{name: "port_security_enabled", column: "n.port_security_enabled", form: boolean, post: members, put: members},
 			{name: "router:external", column: "0", form: boolean, post: admins, put: admins},
 			{name: "is_default", column: "0", form: boolean, post: admins, put: admins},
-			{name: "availability_zone_hints", form: list, post: members},
+			{name: "availability_zone_hints", form: listOnly, valid: checkZones, post: members},
 			{name: "provider:network_type", column: "n.network_type", form: textNull, post: admins, put: admins, hidden: true},
 			{name: "provider:physical_network", column: "COALESCE(n.physical_network, '')", form: textNull, post: admins, put: admins, hidden: true},
 			{name: "provider:segmentation_id", column: "COALESCE(n.segmentation_id, 0)", form: numNull, post: admins, put: admins, hidden: true},
@@ -150,6 +150,11 @@ func (s *Service) changeNetwork(r *request, tx *schema.Tx, old record, v values)
 	}
 	if v.has("mtu") && v.int("mtu", 0) == 0 {
 		v["mtu"] = int64(s.cfg.MTU)
+	}
+	for _, sub := range n.Subnets {
+		if sub.Version == 6 && v.int("mtu", n.MTU) < minIPv6MTU && v.has("mtu") {
+			return mtuConflict(n.ID)
+		}
 	}
 	var u setter
 	u.plain(v, map[string]string{"name": "name", "description": "description", "admin_state_up": "admin_state_up",

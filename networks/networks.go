@@ -70,6 +70,7 @@ type Subnet struct {
 	Revision    int64          `db:"revision"`
 	CreatedAt   schema.Micros  `db:"created_at"`
 	UpdatedAt   schema.Micros  `db:"updated_at"`
+	GatewayHeld bool           `db:"gateway_held"` // by a port, which is the router then
 
 	Pools  []Range  `db:"-"`
 	DNS    []string `db:"-"`
@@ -78,7 +79,8 @@ type Subnet struct {
 
 const subnetColumns = `s.id, s.uuid, s.network_id, n.uuid AS network_uuid, s.project_id, s.name, s.description, s.ip_version,
   s.cidr, s.gateway_ip, s.enable_dhcp, s.allocation_pools, s.dns_nameservers, s.host_routes,
-  s.revision, s.created_at, s.updated_at`
+  s.revision, s.created_at, s.updated_at,
+  EXISTS (SELECT 1 FROM port_addresses ga WHERE ga.subnet_id = s.id AND ga.address = s.gateway_ip) AS gateway_held`
 
 // unpack reads the JSON columns.
 func (sub *Subnet) unpack() error {
@@ -119,12 +121,24 @@ func (sub *Subnet) prefix() netip.Prefix {
 	return p
 }
 
+// hostRoutes reports whether the gateway's address is for the host to hold: not if it is of
+// another range, where it may be anybody's, and not if a port has it.
+func (sub *Subnet) hostRoutes() bool {
+	a, err := netip.ParseAddr(sub.Gateway.String)
+	return err == nil && sub.prefix().Contains(a) && !sub.GatewayHeld
+}
+
 // guest gives the network as a hypervisor host needs it.
 func (n *Network) guest(outbound string) work.Network {
 	w := work.Network{ID: n.ID, Name: n.Name, Bridge: BridgeName(n.ID), MTU: n.MTU, Outbound: outbound}
 	for _, sub := range n.Subnets {
-		w.Subnets = append(w.Subnets, work.Subnet{
-			ID: sub.ID, CIDR: sub.CIDR, Gateway: sub.Gateway.String, DHCP: sub.DHCP, DNS: sub.DNS, Version: sub.Version})
+		out := work.Subnet{ID: sub.ID, CIDR: sub.CIDR, DHCP: sub.DHCP, DNS: sub.DNS, Version: sub.Version}
+		if sub.hostRoutes() {
+			out.Gateway = sub.Gateway.String
+		} else {
+			out.Router = sub.Gateway.String
+		}
+		w.Subnets = append(w.Subnets, out)
 	}
 	return w
 }

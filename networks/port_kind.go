@@ -4,34 +4,38 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"kilonova/compat"
 	"kilonova/schema"
 )
 
+// vnicTypes are the kinds of interface that Neutron knows; of them there is one here.
+var vnicTypes = []string{"normal", "direct", "macvtap", "baremetal", "direct-physical", "virtio-forwarder", "smart-nic",
+	"vdpa", "accelerator-direct", "accelerator-direct-physical", "remote-managed"}
+
 func (s *Service) portKind() *kind {
 	k := &kind{
 		single: "port", plural: "ports", path: "ports", tagged: true, writers: plugs,
 		from: "ports p JOIN networks n ON n.id = p.network_id", columns: portColumns, alias: "p",
 		attrs: append(standard("p"), []attribute{
-			{name: "name", column: "p.name", post: plugs, put: plugs},
+			{name: "name", column: "p.name", form: nameText, post: plugs, put: plugs},
 			{name: "network_id", column: "n.uuid", form: idRef, post: plugs, required: true},
-			{name: "mac_address", column: "p.mac_address", post: landlords, put: managers},
+			{name: "mac_address", column: "p.mac_address", form: hardware, post: landlords, put: managers},
 			{name: "admin_state_up", column: "p.admin_state_up", form: boolean, post: plugs, put: plugs},
 			{name: "status", column: "p.status"},
 			{name: "device_id", column: "p.device_id", form: textNull, post: plugs, put: plugs},
 			{name: "device_owner", column: "p.device_owner", form: textNull, post: plugs, put: plugs,
 				parts: []part{{post: landlords, put: landlords, in: ofNetworkService}}},
-			{name: "fixed_ips", form: list, post: plugs, put: landlords,
+			{name: "fixed_ips", form: listOnly, valid: checkFixedIPs, post: plugs, put: landlords,
 				parts: []part{{name: "ip_address", post: landlords, put: landlords, in: member("ip_address")}}},
-			{name: "security_groups", form: list, post: plugs, put: plugs},
+			{name: "security_groups", form: list, valid: checkUUIDs, post: plugs, put: plugs},
 			{name: "port_security_enabled", column: "p.port_security_enabled", form: boolean, post: landlords, put: landlords},
-			{name: "allowed_address_pairs", form: list, post: landlords, put: landlords},
+			{name: "allowed_address_pairs", form: list, valid: checkPairs, post: landlords, put: landlords},
 			{name: "extra_dhcp_opts", form: list, post: plugs, put: plugs},
-			{name: "binding:vnic_type", column: "p.vnic_type", form: textNull, post: plugs, put: plugs},
+			{name: "binding:vnic_type", column: "p.vnic_type", oneOf: vnicTypes, post: plugs, put: plugs},
 			{name: "binding:host_id", column: "p.host", form: textNull, post: services, put: services, hidden: true},
 			{name: "binding:profile", form: object, post: services, put: services, hidden: true},
 			{name: "binding:vif_type", hidden: true}, {name: "binding:vif_details", hidden: true},
@@ -139,11 +143,14 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 		ID: s.newUUID(), NetworkKey: n.Key, NetworkID: n.ID, ProjectID: v.text("project_id", ""), Name: v.text("name", ""),
 		Description: v.text("description", ""), AdminStateUp: v.bool("admin_state_up", true), Status: statusDown,
 		DeviceID: v.text("device_id", ""), DeviceOwner: v.text("device_owner", ""), NIC: noNIC, Host: v.text("binding:host_id", ""),
-		Profile: "{}", PortSecurity: v.bool("port_security_enabled", n.PortSecurity), Pairs: "[]", DHCPOpts: "[]",
+		Profile: "{}", PortSecurity: newPortSecurity(n, v), Pairs: "[]", DHCPOpts: "[]",
 	}
 	err = p.accept(v)
 	if err != nil {
 		return "", err
+	}
+	if !p.PortSecurity && len(v.list("allowed_address_pairs")) > 0 {
+		return "", pairsNeedSecurity()
 	}
 	err = s.takeQuota(ctx, tx, p.ProjectID, resPort, 1)
 	if err != nil {
@@ -157,7 +164,7 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 		return "", err
 	}
 	if v.has("fixed_ips") && len(v.list("fixed_ips")) > 0 {
-		err = s.giveAddresses(ctx, tx, n, p.Key, v.list("fixed_ips"), nil)
+		err = s.giveAddresses(ctx, tx, n, p, v.list("fixed_ips"), nil)
 	} else if !v.has("fixed_ips") {
 		_, err = s.takeAddresses(ctx, tx, n, p.Key)
 	}
@@ -171,15 +178,27 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 	return p.ID, putInGroups(ctx, tx, p.Key, groups)
 }
 
+// newPortSecurity tells whether a new port is guarded: as asked, never for the network's own
+// ports, always for a port with an address that asks for security groups, else as its network.
+func newPortSecurity(n *Network, v values) bool {
+	if ofNetworkService(v["device_owner"]) {
+		return false
+	}
+	hasAddress := len(n.Subnets) > 0 && (!v.has("fixed_ips") || len(v.list("fixed_ips")) > 0)
+	return v.bool("port_security_enabled", n.PortSecurity || (hasAddress && v.has("security_groups")))
+}
+
+func pairsNeedSecurity() error {
+	return fault(409, "AddressPairAndPortSecurityRequired", "Port Security must be enabled in order to have allowed address pairs on a port.")
+}
+
+func groupsNeedSecurity() error {
+	return fault(400, "PortSecurityAndIPRequiredForSecurityGroups", "Port security must be enabled and port must have an IP address in order to use security groups.")
+}
+
 // accept checks and takes over the attributes that need more than their form.
 func (p *portRow) accept(v values) error {
-	if v.has("mac_address") {
-		mac, err := net.ParseMAC(v.text("mac_address", ""))
-		if err != nil || len(mac) != 6 || mac[0]&1 == 1 || mac.String() == "00:00:00:00:00:00" {
-			return badRequest("Invalid input for mac_address. Reason: '%s' is not a valid MAC address.", clip(v.text("mac_address", "")))
-		}
-		p.MAC = mac.String()
-	}
+	p.MAC = v.text("mac_address", p.MAC)
 	if v.has("binding:vnic_type") || p.VNICType == "" {
 		p.VNICType = v.text("binding:vnic_type", "normal")
 	}
@@ -201,9 +220,8 @@ func (p *portRow) accept(v values) error {
 	if !v.has("allowed_address_pairs") {
 		return nil
 	}
-	pairs, err := checkPairs(v.list("allowed_address_pairs"), p.MAC)
-	p.Pairs = pairs
-	return err
+	p.pairs = pairsOf(v.list("allowed_address_pairs"))
+	return p.packPairs()
 }
 
 type addressPair struct {
@@ -211,32 +229,36 @@ type addressPair struct {
 	MAC string `json:"mac_address"`
 }
 
-func checkPairs(given []any, mac string) (string, error) {
-	const limit = 10 // Neutron's default
-	if len(given) > limit {
-		return "", fault(400, "AllowedAddressPairExhausted", "The number of allowed address pair exceeds the maximum %d.", limit)
-	}
-	pairs := []addressPair{}
+// pairsOf gives the pairs of a list that checkPairs has passed.
+func pairsOf(given []any) []addressPair {
+	pairs := make([]addressPair, 0, len(given))
 	for _, one := range given {
 		m, _ := one.(map[string]any)
-		pair := addressPair{IP: fmt.Sprint(m["ip_address"]), MAC: mac}
-		_, err := netip.ParseAddr(pair.IP)
-		if err != nil {
-			_, err = netip.ParsePrefix(pair.IP)
-		}
-		if given, ok := m["mac_address"]; ok {
-			hw, macErr := net.ParseMAC(fmt.Sprint(given))
-			if macErr != nil || len(hw) != 6 {
-				return "", badRequest("Invalid input for allowed_address_pairs. Reason: '%s' is not a valid MAC address.", clip(fmt.Sprint(given)))
-			}
-			pair.MAC = hw.String()
-		}
-		if err != nil {
-			return "", badRequest("Invalid input for allowed_address_pairs. Reason: '%s' is not a valid IP address.", clip(pair.IP))
-		}
-		pairs = append(pairs, pair)
+		ip, _ := m["ip_address"].(string)
+		mac, _ := m["mac_address"].(string)
+		pairs = append(pairs, addressPair{IP: ip, MAC: mac})
 	}
-	return listJSON(pairs), nil
+	return pairs
+}
+
+// packPairs writes the JSON column. A pair without a hardware address has the port's, which
+// may make it the same as another.
+func (p *portRow) packPairs() error {
+	if p.pairs == nil || p.MAC == "" {
+		return nil
+	}
+	full := make([]addressPair, 0, len(p.pairs))
+	for _, pair := range p.pairs {
+		if pair.MAC == "" {
+			pair.MAC = p.MAC
+		}
+		if slices.Contains(full, pair) {
+			return duplicatePair(pair.MAC, pair.IP)
+		}
+		full = append(full, pair)
+	}
+	p.Pairs = listJSON(full)
+	return nil
 }
 
 // portGroups gives the groups that a new port is in: those asked for, else the default.
@@ -244,7 +266,7 @@ func (s *Service) portGroups(ctx context.Context, tx *schema.Tx, p *portRow, v v
 	if v.has("security_groups") {
 		return s.groupsByID(ctx, tx, p, v.list("security_groups"))
 	}
-	if !p.PortSecurity || strings.HasPrefix(p.DeviceOwner, "network:") {
+	if !p.PortSecurity {
 		return nil, nil
 	}
 	g := SecurityGroup{Name: defaultGroupName}
@@ -258,15 +280,11 @@ func (s *Service) portGroups(ctx context.Context, tx *schema.Tx, p *portRow, v v
 // groupsByID finds the groups that a client lists by id, of the port's project.
 func (s *Service) groupsByID(ctx context.Context, tx *schema.Tx, p *portRow, ids []any) ([]SecurityGroup, error) {
 	if len(ids) > 0 && !p.PortSecurity {
-		return nil, fault(409, "PortSecurityAndIPRequiredForSecurityGroups", "Port security must be enabled and port must have an IP address in order to use security groups.")
+		return nil, groupsNeedSecurity()
 	}
 	names := make([]string, 0, len(ids))
 	for _, one := range ids {
-		name, ok := one.(string)
-		if !ok || !validText(name) {
-			return nil, badRequest("Invalid input for security_groups. Reason: '%s' is not a valid UUID.", clip(fmt.Sprint(one)))
-		}
-		names = append(names, name)
+		names = append(names, one.(string)) // checkUUIDs saw to it
 	}
 	rows, err := selectIn2[groupRow](ctx, tx, groupsNamed, p.ProjectID, names)
 	if err != nil {
@@ -289,66 +307,73 @@ func (s *Service) groupsByID(ctx context.Context, tx *schema.Tx, p *portRow, ids
 }
 
 // giveAddresses gives a port the addresses of a fixed_ips list: each entry names a subnet,
-// an address or both. kept are addresses that the port has already.
-func (s *Service) giveAddresses(ctx context.Context, tx *schema.Tx, n *Network, portKey int64, given []any, kept []FixedIP) error {
-	if len(given) > maxFixedIPs {
+// an address or both. kept are addresses that the port has already. Named addresses go
+// first, so that none of them is taken for an entry that leaves the choice.
+func (s *Service) giveAddresses(ctx context.Context, tx *schema.Tx, n *Network, p *portRow, given []any, kept []FixedIP) error {
+	if len(given)+len(kept) > maxFixedIPs {
 		return invalidInput("Exceeded maximum amount of fixed ips per port")
 	}
 	place := len(kept)
-	for _, one := range given {
-		m, ok := one.(map[string]any)
-		if !ok {
-			return badRequest("Invalid input for fixed_ips. Reason: '%s' is not a dictionary.", clip(fmt.Sprint(one)))
+	for _, named := range []bool{true, false} {
+		for _, one := range given {
+			m, _ := one.(map[string]any)
+			_, is := m["ip_address"]
+			if is != named {
+				continue
+			}
+			err := s.giveAddress(ctx, tx, n, p, m, place)
+			if err != nil {
+				return err
+			}
+			place++
 		}
-		subnetID, _ := m["subnet_id"].(string)
-		address, _ := m["ip_address"].(string)
-		sub, a, err := n.fixedIP(subnetID, address)
-		if err != nil {
-			return err
-		}
-		if a.IsValid() {
-			_, err = s.takeThisAddress(ctx, tx, sub, a, portKey, place)
-		} else {
-			_, err = s.takeAddress(ctx, tx, sub, portKey, place)
-		}
-		if schema.ForeignKey(err) {
-			return subnetNotFound(sub.ID)
-		}
-		if err != nil {
-			return err
-		}
-		place++
 	}
 	return nil
 }
 
-// fixedIP finds the subnet that one entry of fixed_ips means.
-func (n *Network) fixedIP(subnetID, address string) (*Subnet, netip.Addr, error) {
-	var a netip.Addr
-	if address != "" {
-		var err error
-		a, err = netip.ParseAddr(address)
-		if err != nil || a.Zone() != "" {
-			return nil, a, badRequest("Invalid input for fixed_ips. Reason: '%s' is not a valid IP address.", clip(address))
-		}
-		a = a.Unmap()
+func (s *Service) giveAddress(ctx context.Context, tx *schema.Tx, n *Network, p *portRow, entry map[string]any, place int) error {
+	sub, a, err := n.fixedIP(entry, p.DeviceOwner)
+	if err != nil {
+		return err
 	}
-	if subnetID == "" && address == "" {
+	if a.IsValid() {
+		_, err = s.takeThisAddress(ctx, tx, sub, a, p.Key, place)
+	} else {
+		_, err = s.takeAddress(ctx, tx, sub, p.Key, place)
+	}
+	if schema.ForeignKey(err) {
+		return subnetNotFound(sub.ID)
+	}
+	return err
+}
+
+// fixedIP finds the subnet that one entry of fixed_ips means, and the address if it names one.
+func (n *Network) fixedIP(entry map[string]any, deviceOwner string) (*Subnet, netip.Addr, error) {
+	var a netip.Addr
+	address, named := entry["ip_address"]
+	if named {
+		a, _ = parseAddress(address)
+	}
+	if len(n.Subnets) == 0 {
+		return nil, a, invalidInput("IP allocation requires subnets for network")
+	}
+	id, inSubnet := entry["subnet_id"].(string)
+	if !inSubnet && !named {
 		return nil, a, invalidInput("IP allocation requires subnet_id or ip_address")
 	}
 	for _, sub := range n.Subnets {
-		if subnetID != "" && sub.ID != canonical(subnetID) {
+		if inSubnet && sub.ID != canonical(id) {
 			continue
 		}
-		if !a.IsValid() || sub.usable(a) {
+		if !named || sub.holds(a, deviceOwner) {
 			return sub, a, nil
 		}
-		if subnetID != "" {
+		if inSubnet {
 			return nil, a, fault(400, "InvalidIpForSubnet", "IP address %s is not a valid IP for the specified subnet.", a)
 		}
 	}
-	if subnetID != "" {
-		return nil, a, subnetNotFound(clip(subnetID))
+	if inSubnet {
+		return nil, a, subnetNotFound(clip(id))
 	}
 	return nil, a, fault(400, "InvalidIpForNetwork", "IP address %s is not a valid IP for any of the subnets on the specified network.", a)
 }
@@ -379,9 +404,13 @@ func (s *Service) changePort(r *request, tx *schema.Tx, old record, v values) er
 		return fault(409, "PortBound", "Unable to complete operation on port %s, port is already bound, port type: bridge, old_mac %s.", p.ID, p.MAC)
 	}
 	p.PortSecurity = v.bool("port_security_enabled", p.PortSecurity)
+	p.DeviceOwner = v.text("device_owner", p.DeviceOwner)
 	err = p.accept(v)
 	if err != nil {
 		return err
+	}
+	if !p.PortSecurity && p.Pairs != "[]" {
+		return pairsNeedSecurity()
 	}
 	err = s.regroup(ctx, tx, p, v)
 	if err == nil && v.has("fixed_ips") {
@@ -427,40 +456,47 @@ func (s *Service) regroup(ctx context.Context, tx *schema.Tx, p *portRow, v valu
 
 const dropAddress = `DELETE FROM port_addresses WHERE port_id = ? AND address = ?`
 
-// readdress makes a port's addresses those of a fixed_ips list; the ones that it has and
-// the list names stay.
+// readdress makes a port's addresses those of a fixed_ips list. Those that the list names
+// stay, and so does one for each entry that only wants some address of its subnet.
 func (s *Service) readdress(ctx context.Context, tx *schema.Tx, n *Network, p *portRow, given []any) error {
+	rest := slices.Clone(p.fixed)
 	var kept []FixedIP
-	var fresh []any
+	keep := func(fits func(FixedIP) bool) bool {
+		i := slices.IndexFunc(rest, fits)
+		if i < 0 {
+			return false
+		}
+		kept, rest = append(kept, rest[i]), slices.Delete(rest, i, i+1)
+		return true
+	}
+	var fresh, open []any
 	for _, one := range given {
 		m, _ := one.(map[string]any)
-		stays := false
-		for _, ip := range p.fixed {
-			if m["ip_address"] == ip.Address && (m["subnet_id"] == nil || m["subnet_id"] == ip.SubnetID) {
-				kept, stays = append(kept, ip), true
-			}
-		}
-		if !stays {
+		a, named := parseAddress(m["ip_address"])
+		id, inSubnet := m["subnet_id"].(string)
+		switch {
+		case !named:
+			open = append(open, one)
+		case !keep(func(ip FixedIP) bool {
+			return ip.Address == a.String() && (!inSubnet || ip.SubnetID == canonical(id))
+		}):
 			fresh = append(fresh, one)
 		}
 	}
-	if len(given) > maxFixedIPs {
-		return invalidInput("Exceeded maximum amount of fixed ips per port")
+	for _, one := range open {
+		m, _ := one.(map[string]any)
+		id, _ := m["subnet_id"].(string)
+		if !keep(func(ip FixedIP) bool { return ip.SubnetID == canonical(id) }) {
+			fresh = append(fresh, one)
+		}
 	}
-	for _, ip := range p.fixed {
-		stays := false
-		for _, k := range kept {
-			stays = stays || k == ip
-		}
-		if stays {
-			continue
-		}
+	for _, ip := range rest {
 		_, err := tx.ExecContext(ctx, dropAddress, p.Key, ip.Address)
 		if err != nil {
 			return fmt.Errorf("drop address of port %s: %w", p.ID, err)
 		}
 	}
-	return s.giveAddresses(ctx, tx, n, p.Key, fresh, kept)
+	return s.giveAddresses(ctx, tx, n, p, fresh, kept)
 }
 
 func (s *Service) removePort(r *request, tx *schema.Tx, old record) error {

@@ -1,9 +1,11 @@
 package networks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -82,6 +84,7 @@ type portRow struct {
 
 	fixed  []FixedIP
 	groups []SecurityGroup
+	pairs  []addressPair // as the client gave them; nil: not at all
 }
 
 const portColumns = `p.id, p.uuid, p.network_id, n.uuid AS network_uuid, n.project_id AS network_owner, p.project_id,
@@ -108,6 +111,10 @@ func (s *Service) insertPort(ctx context.Context, tx *schema.Tx, p *portRow) err
 	for range maxMACs {
 		if !chosen {
 			p.MAC = s.newMAC()
+		}
+		err := p.packPairs()
+		if err != nil {
+			return err
 		}
 		res, err := tx.ExecContext(ctx, insertPort, p.ID, p.NetworkKey, p.ProjectID, p.Name, p.Description, p.MAC, p.AdminStateUp,
 			p.Status, p.DeviceID, p.DeviceOwner, p.NIC, p.Tag, p.Created, p.Host, p.VNICType, p.Profile, p.PortSecurity,
@@ -176,7 +183,21 @@ func addressesOf(ctx context.Context, q schema.Querier, keys []int64) (map[int64
 	for _, r := range rows {
 		out[r.PortKey] = append(out[r.PortKey], FixedIP{SubnetID: r.Subnet, Address: r.Address, Version: r.Version})
 	}
+	for _, fixed := range out {
+		sortAddresses(fixed)
+	}
 	return out, nil
+}
+
+// sortAddresses brings a port's addresses into the order in which clients see them, which is
+// that of their text.
+func sortAddresses(fixed []FixedIP) {
+	if len(fixed) < 2 {
+		return
+	}
+	slices.SortFunc(fixed, func(a, b FixedIP) int {
+		return cmp.Or(strings.Compare(a.Address, b.Address), strings.Compare(a.SubnetID, b.SubnetID))
+	})
 }
 
 // One column, because reading a column costs more than finding its row, and ports of a
@@ -338,6 +359,7 @@ func (scan *portScan) finish(p *Port) {
 			p.FixedIPs[i].SubnetID = n.ID
 		}
 	}
+	sortAddresses(p.FixedIPs)
 	for i := range p.SecurityGroups {
 		if n := scan.groups[p.SecurityGroups[i].key]; n != nil {
 			p.SecurityGroups[i].ID, p.SecurityGroups[i].Name = n.ID, n.Name

@@ -3,8 +3,8 @@ package networks
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,12 +19,12 @@ func (s *Service) ruleKind() *kind {
 		from: ruleFrom, columns: ruleColumns, alias: "r",
 		attrs: append(standard("r"), []attribute{
 			{name: "security_group_id", column: "g.uuid", post: members, required: true},
-			{name: "direction", column: "r.direction", post: members, required: true},
-			{name: "ethertype", column: "r.ethertype", form: textNull, post: members},
-			{name: "protocol", column: "COALESCE(r.protocol, '')", form: textNull, post: members},
-			{name: "port_range_min", column: "COALESCE(r.port_range_min, -1)", form: numNull, post: members},
-			{name: "port_range_max", column: "COALESCE(r.port_range_max, -1)", form: numNull, post: members},
-			{name: "remote_ip_prefix", column: "COALESCE(r.remote_ip_prefix, '')", form: textNull, post: members},
+			{name: "direction", column: "r.direction", oneOf: []string{"ingress", "egress"}, post: members, required: true},
+			{name: "ethertype", column: "r.ethertype", form: anything, post: members},
+			{name: "protocol", column: "COALESCE(r.protocol, '')", form: anything, post: members},
+			{name: "port_range_min", column: "COALESCE(r.port_range_min, -1)", form: anything, post: members},
+			{name: "port_range_max", column: "COALESCE(r.port_range_max, -1)", form: anything, post: members},
+			{name: "remote_ip_prefix", column: "COALESCE(r.remote_ip_prefix, '')", form: anything, post: members},
 			{name: "remote_group_id", column: "COALESCE(o.uuid, '')", form: textNull, post: members},
 		}...),
 		missing: func(id string) *compat.Fault {
@@ -60,10 +60,10 @@ func (s *Service) createRule(r *request, tx *schema.Tx, v values) (string, error
 		return "", err
 	}
 	g := row.(*Group)
-	rule := &Rule{
-		ID: s.newUUID(), Direction: v.text("direction", ""), EtherType: v.text("ethertype", "IPv4"),
-		Protocol: nullString(v.text("protocol", "")), PortMin: nullInt(v["port_range_min"]), PortMax: nullInt(v["port_range_max"]),
-		Prefix: nullString(v.text("remote_ip_prefix", "")), Description: v.text("description", ""),
+	rule := &Rule{ID: s.newUUID(), Direction: v.text("direction", ""), Description: v.text("description", "")}
+	err = rule.read(v)
+	if err != nil {
+		return "", err
 	}
 	return rule.ID, s.newRule(r.Context(), tx, r.caller, g, rule, v.text("remote_group_id", ""))
 }
@@ -73,14 +73,82 @@ func nullInt(v any) sql.NullInt64 {
 	return sql.NullInt64{Int64: n, Valid: ok}
 }
 
-const ruleMeaning = `SELECT uuid FROM security_group_rules WHERE group_id = ? AND meaning = ?`
+// read takes over what has words and types of its own: protocols by name or number, ports
+// as numbers or digits, a prefix with or without its length.
+func (r *Rule) read(v values) error {
+	ethertype, given := v["ethertype"]
+	text, _ := ethertype.(string)
+	switch {
+	case !given || strings.EqualFold(text, "IPv4"):
+		r.EtherType = "IPv4"
+	case strings.EqualFold(text, "IPv6"):
+		r.EtherType = "IPv6"
+	default:
+		return fault(400, "SecurityGroupRuleInvalidEtherType",
+			"Security group rule for ethertype '%s' not supported. Allowed values are ['IPv4', 'IPv6'].", shown(ethertype))
+	}
+	var err error
+	r.Protocol, err = readProtocol(v["protocol"])
+	if err == nil {
+		r.PortMin, err = readPort(v["port_range_min"])
+	}
+	if err == nil {
+		r.PortMax, err = readPort(v["port_range_max"])
+	}
+	if prefix := v["remote_ip_prefix"]; err == nil && prefix != nil && prefix != "" {
+		p, ok := parseRange(prefix)
+		if !ok {
+			return fault(400, "InvalidCIDR", "Invalid CIDR %s given as IP prefix.", shown(prefix))
+		}
+		r.Prefix = nullString(p.String())
+	}
+	return err
+}
+
+func readProtocol(v any) (sql.NullString, error) {
+	text := shown(v)
+	_, isText := v.(string)
+	_, isNumber := v.(json.Number)
+	n, err := strconv.ParseInt(text, 10, 64)
+	_, known := protocolNumbers[strings.ToLower(text)]
+	switch {
+	case v == nil || text == "any" && isText:
+		return sql.NullString{}, nil
+	case err == nil && (isText || isNumber) && n >= 0 && n <= 255:
+		return nullString(strconv.FormatInt(n, 10)), nil
+	case isText && strings.EqualFold(text, "any"):
+		return sql.NullString{}, nil
+	case isText && known:
+		return nullString(strings.ToLower(text)), nil
+	}
+	return sql.NullString{}, fault(400, "SecurityGroupRuleInvalidProtocol",
+		"Security group rule protocol %s not supported. Only protocol values [%s] and integer representations [0 to 255] are supported.",
+		text, strings.Join(sortedKeys(protocolNumbers), ", "))
+}
+
+func readPort(v any) (sql.NullInt64, error) {
+	if v == nil {
+		return sql.NullInt64{}, nil
+	}
+	n, ok := integer(v)
+	if !ok || n < 0 || n > 65535 {
+		return sql.NullInt64{}, fault(400, "SecurityGroupInvalidPortValue", "Invalid value for port %s", shown(v))
+	}
+	return nullInt(n), nil
+}
+
+const rulesAlike = `SELECT uuid FROM security_group_rules WHERE group_id = ? AND meaning IN (?) ORDER BY id`
 
 // newRule checks and stores a rule of g. Faults: 400 for what it cannot say, 404 for an
 // unknown remote group, 409 (SecurityGroupRuleExists, OverQuota).
 func (s *Service) newRule(ctx context.Context, tx *schema.Tx, c *compat.Caller, g *Group, rule *Rule, remoteGroup string) error {
+	err := rule.check()
+	if err != nil {
+		return err
+	}
 	if remoteGroup != "" {
 		if rule.Prefix.Valid {
-			return fault(400, "SecurityGroupRemoteGroupAndRemoteIpPrefix", "Only remote_ip_prefix or remote_group_id may be provided.")
+			return fault(400, "SecurityGroupMultipleRemoteEntites", "Only one of remote_ip_prefix or remote_group_id or remote_address_group_id may be provided.")
 		}
 		row, err := s.find(ctx, tx, s.groupKind(), c, remoteGroup)
 		if err != nil {
@@ -88,7 +156,7 @@ func (s *Service) newRule(ctx context.Context, tx *schema.Tx, c *compat.Caller, 
 		}
 		rule.RemoteKey = sql.NullInt64{Int64: row.about().key, Valid: true}
 	}
-	err := rule.check()
+	err = s.ruleIsNew(ctx, tx, g, rule)
 	if err != nil {
 		return err
 	}
@@ -99,107 +167,116 @@ func (s *Service) newRule(ctx context.Context, tx *schema.Tx, c *compat.Caller, 
 	err = s.insertRule(ctx, tx, g, rule)
 	switch {
 	case schema.Duplicate(err):
-		var ids []string
-		err = tx.SelectContext(ctx, &ids, ruleMeaning, g.Key, rule.meaning())
-		if err != nil {
-			return fmt.Errorf("read the rule that exists: %w", err)
-		}
-		return fault(409, "SecurityGroupRuleExists", "Security group rule already exists. Rule id is %s.", strings.Join(ids, ", "))
+		return s.ruleIsNew(ctx, tx, g, rule)
 	case schema.ForeignKey(err):
 		return groupNotFound(g.ID)
 	}
 	return err
 }
 
+// ruleIsNew gives a 409 Fault (SecurityGroupRuleExists) if the group has a rule that says the
+// same in any of the ways of saying it.
+func (s *Service) ruleIsNew(ctx context.Context, tx *schema.Tx, g *Group, rule *Rule) error {
+	ids, err := selectIn[string](ctx, tx, rulesAlike, []any{g.Key}, rule.meanings())
+	if err != nil {
+		return fmt.Errorf("read the rules of security group %s: %w", g.ID, err)
+	}
+	if len(ids) > 0 {
+		return fault(409, "SecurityGroupRuleExists", "Security group rule already exists. Rule id is %s.", strings.Join(ids, ", "))
+	}
+	return nil
+}
+
 // protocolNumbers are the names that Neutron knows for IP protocols.
 var protocolNumbers = map[string]int{
-	"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "icmp": 1, "igmp": 2, "ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44,
+	"ah": 51, "dccp": 33, "egp": 8, "esp": 50, "gre": 47, "hopopt": 0, "icmp": 1, "igmp": 2, "ip": 0, "ipip": 4, "ipv6-encap": 41, "ipv6-frag": 44,
 	"ipv6-icmp": 58, "icmpv6": 58, "ipv6-nonxt": 59, "ipv6-opts": 60, "ipv6-route": 43, "ospf": 89, "pgm": 113, "rsvp": 46,
 	"sctp": 132, "tcp": 6, "udp": 17, "udplite": 136, "vrrp": 112,
 }
 
-// check brings a rule into its stored form and refuses what makes no sense.
-func (r *Rule) check() error {
-	if r.Direction != "ingress" && r.Direction != "egress" {
-		return badRequest("Invalid input for direction. Reason: '%s' is not in ['ingress', 'egress'].", clip(r.Direction))
+// onlyIPv6 are the protocols that IPv4 does not have.
+var onlyIPv6 = []int{41, 44, 58, 59, 60, 43}
+
+// withPorts are the protocols whose rules may name ports.
+var withPorts = []int{6, 17, 33, 132, 136}
+
+const (
+	protocolICMP   = 1
+	protocolICMPv6 = 58
+	nameICMPv6     = "ipv6-icmp"
+	firstPort      = 1
+	lastPort       = 65535
+)
+
+// number is the protocol's, and whether the rule is about one.
+func (r *Rule) number() (int, bool) {
+	if !r.Protocol.Valid {
+		return 0, false
 	}
-	switch strings.ToLower(r.EtherType) {
-	case "ipv4":
-		r.EtherType = "IPv4"
-	case "ipv6":
-		r.EtherType = "IPv6"
-	default:
-		return badRequest("Invalid input for ethertype. Reason: '%s' is not in ['IPv4', 'IPv6'].", clip(r.EtherType))
+	n, named := protocolNumbers[r.Protocol.String]
+	if !named {
+		n, _ = strconv.Atoi(r.Protocol.String)
 	}
-	if r.Prefix.Valid {
-		p, err := netip.ParsePrefix(r.Prefix.String)
-		if err != nil {
-			a, addrErr := netip.ParseAddr(r.Prefix.String)
-			if addrErr != nil || a.Zone() != "" {
-				return badRequest("Invalid input for remote_ip_prefix. Reason: '%s' is not a valid IP subnet.", clip(r.Prefix.String))
-			}
-			p = netip.PrefixFrom(a, a.BitLen())
-		}
-		if p.Addr().Is4() != (r.EtherType == "IPv4") {
-			return fault(400, "SecurityGroupRuleParameterConflict", "Conflicting value ethertype %s for CIDR %s", r.EtherType, p)
-		}
-		r.Prefix.String = p.String()
-	}
-	return r.checkProtocol()
+	return n, true
 }
 
-func (r *Rule) checkProtocol() error {
-	name := strings.ToLower(r.Protocol.String)
-	if name == "any" {
-		r.Protocol = sql.NullString{}
-	}
-	if !r.Protocol.Valid || name == "any" {
-		if r.PortMin.Valid || r.PortMax.Valid {
-			return fault(400, "SecurityGroupProtocolRequiredWithPorts", "Must also specify protocol if port range is given.")
+// check brings a rule into its stored form and refuses what makes no sense.
+func (r *Rule) check() error {
+	if r.EtherType == "IPv6" {
+		switch r.Protocol.String {
+		case "icmp", "icmpv6":
+			r.Protocol.String = nameICMPv6
+		case strconv.Itoa(protocolICMP):
+			r.Protocol.String = strconv.Itoa(protocolICMPv6)
 		}
-		return nil
 	}
-	n, ok := protocolNumbers[name]
-	if !ok {
-		parsed, err := strconv.ParseUint(name, 10, 8)
-		if err != nil {
-			return fault(400, "SecurityGroupRuleInvalidProtocol",
-				"Security group rule protocol %s not supported. Only protocol values [%s] and integer representations [0 to 255] are supported.",
-				clip(name), strings.Join(sortedKeys(protocolNumbers), ", "))
-		}
-		n, name = int(parsed), strconv.Itoa(int(parsed))
+	if r.PortMin.Int64 == firstPort && r.PortMax.Int64 == lastPort {
+		r.PortMin, r.PortMax = sql.NullInt64{}, sql.NullInt64{} // all ports are as good as none
 	}
-	r.Protocol.String = name
-	if n == 58 && r.EtherType == "IPv4" {
-		return fault(400, "SecurityGroupEthertypeConflictWithProtocol", "Invalid ethertype IPv4 for protocol %s.", name)
+	err := r.checkPorts()
+	if err != nil {
+		return err
 	}
+	if p, ok := parsePrefix(r.Prefix.String); ok && p.Addr().Is4() != (r.EtherType == "IPv4") {
+		return fault(400, "SecurityGroupRuleParameterConflict", "Conflicting value ethertype %s for CIDR %s", r.EtherType, p)
+	}
+	n, is := r.number()
+	if is && r.EtherType == "IPv4" && slices.Contains(onlyIPv6, n) {
+		return fault(400, "SecurityGroupEthertypeConflictWithProtocol", "Invalid ethertype IPv4 for protocol %s.", r.Protocol.String)
+	}
+	return nil
+}
+
+func (r *Rule) checkPorts() error {
 	lo, hi := r.PortMin, r.PortMax
-	if n == 1 || n == 58 {
-		return checkICMP(lo, hi)
-	}
-	if !slices.Contains([]int{6, 17, 33, 132, 136}, n) {
-		if lo.Valid || hi.Valid {
-			return fault(400, "SecurityGroupInvalidProtocolForPort", "Invalid protocol %s for port range, only supported for [dccp, sctp, tcp, udp, udplite].", name)
-		}
-		return nil
-	}
 	if !lo.Valid && !hi.Valid {
 		return nil
 	}
-	if lo.Valid != hi.Valid || lo.Int64 > hi.Int64 {
+	n, is := r.number()
+	switch {
+	case !is:
+		return fault(400, "SecurityGroupProtocolRequiredWithPorts", "Must also specify protocol if port range is given.")
+	case n == protocolICMP || n == protocolICMPv6:
+		return checkICMP(lo, hi)
+	case !slices.Contains(withPorts, n):
+		return fault(400, "SecurityGroupInvalidProtocolForPort",
+			"Ports cannot be specified for protocol %d. Ports are only supported for TCP, UDP, UDPLITE, SCTP, DCCP.", n)
+	case lo.Valid && lo.Int64 == 0 || hi.Valid && hi.Int64 == 0:
+		return fault(400, "SecurityGroupInvalidPortValue", "Invalid value for port 0")
+	case lo.Valid != hi.Valid || lo.Int64 > hi.Int64:
 		return fault(400, "SecurityGroupInvalidPortRange", "For TCP/UDP protocols, port_range_min must be <= port_range_max")
-	}
-	if lo.Int64 < 1 || hi.Int64 > 65535 {
-		return fault(400, "SecurityGroupInvalidPortValue", "Invalid value for port %d", hi.Int64)
 	}
 	return nil
 }
 
 // checkICMP checks the type and code that an ICMP rule has in place of ports.
 func checkICMP(kind, code sql.NullInt64) error {
-	for name, n := range map[string]sql.NullInt64{"type": kind, "code": code} {
-		if n.Valid && (n.Int64 < 0 || n.Int64 > 255) {
-			return fault(400, "SecurityGroupInvalidIcmpValue", "Invalid value for ICMP %s: %d. It must be 0 to 255.", name, n.Int64)
+	for _, f := range []struct {
+		name, attribute string
+		value           sql.NullInt64
+	}{{"type", "port_range_min", kind}, {"code", "port_range_max", code}} {
+		if f.value.Valid && (f.value.Int64 < 0 || f.value.Int64 > 255) {
+			return fault(400, "SecurityGroupInvalidIcmpValue", "Invalid value for ICMP %s (%s) %d. It must be 0 to 255.", f.name, f.attribute, f.value.Int64)
 		}
 	}
 	if code.Valid && !kind.Valid {

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sort"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -21,14 +20,18 @@ type form int
 
 const (
 	text     form = iota // a string of at most 255 characters
+	nameText             // the same, printable and without blanks around it
 	textNull             // the same or null
 	boolean              // a bool in one of its many spellings
 	number               // an integer
 	numNull              // an integer or null
 	idRef                // a uuid
 	idNull               // a uuid or null
-	list                 // a list, which its owner checks
+	list                 // a list or null, which is an empty one
+	listOnly             // a list
+	hardware             // the address of one interface
 	object               // an object or null, which its owner checks
+	anything             // whatever it is, which its owner checks
 )
 
 // attribute is one field of a resource: how it is stored, who may write it when, who may
@@ -42,6 +45,8 @@ type attribute struct {
 	hidden   bool // shown to admins only
 	required bool
 	parts    []part
+	oneOf    []string                             // the values of a text, if there are few
+	valid    func(a *attribute, list []any) error // checks a list's entries, and may bring them into form
 }
 
 // part is what of an attribute's value has a policy rule of its own.
@@ -256,11 +261,14 @@ func (k *kind) mayWrite(r *request, v values) error {
 func harmless(value any) bool { return value == nil || value == false || value == "" }
 
 func invalid(a *attribute, value any, reason string) error {
-	return badRequest("Invalid input for %s. Reason: '%s' %s.", a.name, clip(fmt.Sprint(value)), reason)
+	return wrong(a.name, "'%s' %s", shown(value), reason)
 }
 
 // check brings a value from JSON into the attribute's form.
 func (a *attribute) check(value any) (any, error) {
+	if a.form == anything {
+		return value, nil
+	}
 	if value == nil {
 		switch a.form {
 		case textNull, numNull, idNull, object:
@@ -268,27 +276,30 @@ func (a *attribute) check(value any) (any, error) {
 		case list:
 			return []any{}, nil
 		}
-		return nil, invalid(a, "None", "is not a valid value")
+		return nil, invalid(a, nil, "is not a valid value")
 	}
 	switch a.form {
 	case boolean:
-		b, ok := parseBool(fmt.Sprint(value))
+		b, ok := parseBool(shown(value))
 		if !ok {
 			return nil, invalid(a, value, "cannot be converted to boolean")
 		}
 		return b, nil
 	case number, numNull:
-		n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
-		if err != nil {
+		n, ok := integer(value)
+		if !ok {
 			return nil, invalid(a, value, "is not an integer")
 		}
 		return n, nil
-	case list:
+	case list, listOnly:
 		l, ok := value.([]any)
 		if !ok || len(l) > maxBulk {
 			return nil, invalid(a, value, "is not a list")
 		}
-		return l, nil
+		if a.valid == nil {
+			return l, nil
+		}
+		return l, a.valid(a, l)
 	case object:
 		o, ok := value.(map[string]any)
 		if !ok {
@@ -296,9 +307,19 @@ func (a *attribute) check(value any) (any, error) {
 		}
 		return o, nil
 	}
+	if a.form == hardware {
+		mac, ok := parseMAC(value)
+		if !ok || groupMAC(mac) {
+			return nil, invalid(a, value, "is not a valid MAC address")
+		}
+		return mac, nil
+	}
 	s, ok := value.(string)
-	if !ok || !validText(s) {
+	if !ok || !validText(s) || (a.form == nameText && !validName(s)) {
 		return nil, invalid(a, value, "is not a valid string")
+	}
+	if len(a.oneOf) > 0 && !slices.Contains(a.oneOf, s) {
+		return nil, wrong(a.name, "%s is not in %s", clip(s), choices(a.oneOf))
 	}
 	if a.form == idRef || a.form == idNull {
 		if uuid.Validate(s) != nil {
@@ -316,7 +337,7 @@ func validText(s string) bool {
 
 // parseBool reads a bool as clients spell it.
 func parseBool(s string) (value, ok bool) {
-	switch strings.ToLower(s) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
 	case "true", "1", "yes", "on", "t", "y":
 		return true, true
 	case "false", "0", "no", "off", "f", "n":

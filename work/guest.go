@@ -98,6 +98,7 @@ type Subnet struct {
 	ID      string   `json:"id"`
 	CIDR    string   `json:"cidr"`
 	Gateway string   `json:"gateway,omitempty"` // held by the host's bridge
+	Router  string   `json:"router,omitempty"`  // in place of Gateway: held by somebody else
 	DHCP    bool     `json:"dhcp"`
 	DNS     []string `json:"dns,omitempty"`
 	Version int      `json:"ip_version"`
