@@ -479,7 +479,11 @@ func (e *endpoint) operations(r *Request, body any) ([]*Operation, error) {
 
 // checkInput holds the body and the query against the operation's schemas.
 func (r *Request) checkInput(body any, hasBody bool) error {
-	if hasBody && r.Op.TakesBody(r.Version) {
+	version := r.Version
+	if r.Legacy {
+		version = LegacyVersion
+	}
+	if hasBody && r.Op.TakesBody(version) {
 		if r.Legacy {
 			body = r.Op.LegacyBody(body)
 			raw, err := json.Marshal(body)
@@ -488,15 +492,12 @@ func (r *Request) checkInput(body any, hasBody bool) error {
 			}
 			r.Raw = raw
 		}
-		f := r.Op.CheckBody(r.Version, body)
+		f := r.Op.CheckBody(version, body)
 		if f != nil {
 			return f
 		}
 	}
-	q, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return BadRequest("Malformed query string")
-	}
+	q := ParseQuery(r.URL.RawQuery)
 	for k, vs := range q {
 		if !utf8.ValidString(k) || !utf8.ValidString(strings.Join(vs, "")) {
 			return BadRequest("Query string is not UTF-8 encoded")

@@ -3,8 +3,11 @@ package compat
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -82,6 +85,62 @@ func TestAnswersBearTheKindThatWasAskedFor(t *testing.T) {
 	}
 }
 
+// The microversion headers in the forms in which clients and proxies send them.
+func TestNegotiate(t *testing.T) {
+	type list = []string
+	tests := []struct {
+		standard, legacy list
+		want             Version
+		code             int
+	}{
+		{nil, nil, 1, 0},
+		{list{"compute 2.50"}, nil, 50, 0}, {list{"Compute   2.50 "}, nil, 50, 0}, {list{"compute\t2.50"}, nil, 50, 0},
+		{list{"compute latest"}, nil, 104, 0}, {list{"compute LATEST"}, nil, 0, 400},
+		{list{"volume 3.59, compute 2.7"}, nil, 7, 0}, {list{"compute 2.7, compute 2.9"}, nil, 9, 0},
+		{list{"compute 2.7", "identity 3.1"}, nil, 7, 0}, {list{"compute 2.7", "compute 2.8"}, nil, 8, 0},
+		{list{"volume 3.59"}, nil, 1, 0}, {list{"2.50"}, nil, 1, 0}, {list{"compute"}, nil, 1, 0}, {list{""}, nil, 1, 0},
+		{list{"compute 2.7"}, list{"2.9"}, 7, 0}, {list{"volume 3.59"}, list{"2.9"}, 9, 0},
+		{nil, list{"2.9"}, 9, 0}, {nil, list{"2.9, 2.10"}, 10, 0}, {nil, list{"2.9", "2.11"}, 11, 0}, {nil, list{"latest"}, 104, 0},
+		{nil, list{""}, 0, 400}, {nil, list{"compute 2.9"}, 0, 400},
+		{list{"compute 2.07"}, nil, 0, 400}, {list{"compute 2"}, nil, 0, 400}, {list{"compute 2.1.1"}, nil, 0, 400}, {list{"compute 2.1 2.2"}, nil, 0, 400},
+		{list{"compute 2.0"}, nil, 0, 406}, {list{"compute 2.105"}, nil, 0, 406}, {list{"compute 3.1"}, nil, 0, 406}, {list{"compute 2.99999999"}, nil, 0, 406},
+	}
+	for _, tt := range tests {
+		h := http.Header{}
+		for _, v := range tt.standard {
+			h.Add(VersionHeader, v)
+		}
+		for _, v := range tt.legacy {
+			h.Add(LegacyVersionHeader, v)
+		}
+		got, err := Negotiate(h)
+		var f *Fault
+		code := 0
+		if errors.As(err, &f) {
+			code = f.Code
+		}
+		if got != tt.want || code != tt.code {
+			t.Errorf("%q and %q: %v, %v; want %v, %d", tt.standard, tt.legacy, got, err, tt.want, tt.code)
+		}
+	}
+}
+
+func TestParseQuery(t *testing.T) {
+	tests := []struct {
+		raw  string
+		want url.Values
+	}{
+		{"", url.Values{}}, {"&&", url.Values{}}, {"a", url.Values{"a": {""}}}, {"a=", url.Values{"a": {""}}}, {"=b", url.Values{"": {"b"}}},
+		{"a=1&a=2", url.Values{"a": {"1", "2"}}}, {"a=1;b=2", url.Values{"a": {"1;b=2"}}}, {"a=b=c", url.Values{"a": {"b=c"}}},
+		{"a=x+y%20z", url.Values{"a": {"x y z"}}}, {"a=100%&b=%zz+%41", url.Values{"a": {"100%"}, "b": {"%zz A"}}}, {"n%61me=%C3%A9", url.Values{"name": {"é"}}},
+	}
+	for _, tt := range tests {
+		if got := ParseQuery(tt.raw); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%q: %q, want %q", tt.raw, got, tt.want)
+		}
+	}
+}
+
 func TestOrderOfChecks(t *testing.T) {
 	h := testAPI(t)
 	tests := []struct {
@@ -150,7 +209,7 @@ func TestNegotiateHeaders(t *testing.T) {
 		{"modern wins", "compute 2.30", "2.40", 30},
 		{"last entry for compute", "compute 2.30, volume 3.1, compute 2.31", "", 31},
 		{"other services are not ours", "volume 3.60", "2.40", 40},
-		{"without case", "COMPUTE LATEST", "", MaxVersion},
+		{"the service without case", "COMPUTE latest", "", MaxVersion},
 		{"a thousand services", strings.Repeat("volume 3.1, ", 1000) + "compute 2.5", "", 5},
 	}
 	for _, tt := range tests {

@@ -2,7 +2,6 @@ package compat
 
 import (
 	"net/http"
-	"net/url"
 	"regexp"
 	"strings"
 )
@@ -73,10 +72,7 @@ func (r *Request) BookmarkURL(path string) string { return r.root + r.projectPre
 // NextLink gives the link to the page after the one that ends with marker: the request's
 // own address with marker set.
 func (r *Request) NextLink(path, marker string) []Link {
-	q := url.Values{}
-	for k, v := range r.URL.Query() {
-		q[k] = v
-	}
+	q := ParseQuery(r.URL.RawQuery)
 	q.Set("marker", marker)
 	return []Link{{Rel: "next", Href: r.SelfURL(path) + "?" + q.Encode()}}
 }

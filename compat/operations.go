@@ -146,7 +146,14 @@ func loadSchemas() schemaSet {
 	return schemaSet{read(file.Bodies), read(file.Queries)}
 }
 
+// LegacyVersion is the row of a body's schemas that /v2 has of its own: "2.0" in the table.
+// What has none goes by MinVersion.
+const LegacyVersion Version = 0
+
 func at(list []rangedSchema, v Version) *jsonschema.Schema {
+	if v == LegacyVersion && !(len(list) > 0 && list[0].Has(v)) {
+		v = MinVersion
+	}
 	for i := range list {
 		if list[i].Has(v) {
 			return list[i].schema()
@@ -189,7 +196,7 @@ func (op *Operation) CheckQuery(v Version, q url.Values) *Fault {
 // LegacyBody gives a body of /v2 what that version forgave: unknown keys are dropped and
 // names lose the spaces around them.
 func (op *Operation) LegacyBody(body any) any {
-	schema := at(op.bodies, MinVersion)
+	schema := at(op.bodies, LegacyVersion)
 	if schema == nil {
 		return body
 	}

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Version is a compute microversion; the major number is always 2, so it holds the minor.
@@ -58,23 +59,26 @@ const (
 var versionForm = regexp.MustCompile(`^([1-9]\d*)\.([1-9]\d*|0)$`)
 
 // Negotiate reads the microversion that a request asks for. The new header wins, and in it
-// the last entry for compute; without either the version is 2.1. Errors are Nova's: 400 for
-// a malformed version, 406 for one outside the range.
+// the last entry for compute; of the old one the last entry counts. Without either the
+// version is 2.1. Errors are Nova's: 400 for a malformed version, 406 for one outside the
+// range.
 func Negotiate(h http.Header) (Version, error) {
 	asked, found := "", false
 	for _, entry := range strings.Split(strings.Join(h.Values(VersionHeader), ","), ",") {
-		service, v, ok := strings.Cut(strings.TrimSpace(entry), " ")
-		if ok && strings.EqualFold(service, "compute") {
-			asked, found = strings.TrimSpace(v), true
+		entry = strings.TrimSpace(entry)
+		at := strings.IndexFunc(entry, unicode.IsSpace)
+		if at > 0 && strings.EqualFold(entry[:at], "compute") {
+			asked, found = strings.TrimSpace(entry[at:]), true
 		}
 	}
-	if !found {
-		asked = strings.TrimSpace(h.Get(LegacyVersionHeader))
+	if old := h.Values(LegacyVersionHeader); !found && len(old) > 0 {
+		entries := strings.Split(strings.Join(old, ","), ",")
+		asked, found = strings.TrimSpace(entries[len(entries)-1]), true
 	}
 	switch {
-	case asked == "":
+	case !found:
 		return MinVersion, nil
-	case strings.EqualFold(asked, "latest"):
+	case asked == "latest":
 		return MaxVersion, nil
 	}
 	m := versionForm.FindStringSubmatch(asked)

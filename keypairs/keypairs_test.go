@@ -1,6 +1,7 @@
 package keypairs_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"sync"
@@ -82,4 +83,46 @@ func TestKeypairsAtOnce(t *testing.T) {
 			t.Errorf("24 keypairs for 20 places, of each of two users: %v", codes)
 		}
 	})
+}
+
+// What is a public key is decided as Nova and its library decide it.
+func TestFormsOfPublicKeys(t *testing.T) {
+	const (
+		rsa     = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQDPTHiuKFr2Ps/ikIIi6Bih8n8iA4vNoz8wAu9yMlpm5o1kBPuSYDqKJAFkhdPUCaoPmyPzmVQWqi+qQ2GkNlE1DVXmdlkn2DRiNRkLlA6yDHTXULXWRqO8XNd3pAgAT9kfqYyyB4DtwIh5s0ZpuQv8DNAQlMqyXeWyQqXkNOsCCw=="
+		ed      = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJy3R5xgGk3yQGdGEEDvAWc3DKvxX0p5MvH1SMPPBbNJ"
+		edBlob  = "AAAAC3NzaC1lZDI1NTE5AAAAIJy3R5xgGk3yQGdGEEDvAWc3DKvxX0p5MvH1SMPPBbNJ"
+		another = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHN+Mh3U/3We4VYtV1QmWUFIzFLTUeegl1Ao5/QGtCRZ"
+	)
+	tests := []struct {
+		name, key string
+		code      int
+	}{
+		{"no comment", ed, 201}, {"comment", ed + " a b  c", 201}, {"line feed", ed + "\n", 201}, {"comment and line feed", ed + " a\n", 201},
+		{"CRLF", ed + "\r\n", 201}, {"comment and CRLF", ed + " a\r\n", 201}, {"blank behind", ed + " ", 201},
+		{"lines", ed + " a\n" + another + " b\n", 201}, {"a comment first", "# mine\n" + ed, 400},
+		{"blanks before", "  " + ed, 400}, {"line feed before", "\n" + ed, 400}, {"tab before", "\t" + ed, 400}, {"byte order mark", "\ufeff" + ed, 400},
+		{"two blanks between", "ssh-ed25519  " + edBlob, 201}, {"tab between", "ssh-ed25519\t" + edBlob, 400}, {"line feed between", "ssh-ed25519\n" + edBlob, 400},
+		{"options", `no-pty,command="x" ` + ed, 400}, {"type alone", "ssh-ed25519", 400}, {"empty", "", 400}, {"blank", " ", 400},
+		{"another type", "ssh-rsa " + edBlob, 400}, {"type in capitals", "SSH-ED25519 " + edBlob, 400}, {"unknown type", "ssh-foo " + edBlob, 400},
+		{"cut", ed[:len(ed)-4], 400}, {"one letter short", ed[:len(ed)-1], 400}, {"more behind the key", ed + "AAAA", 400}, {"not base64", "ssh-ed25519 !!!!", 400},
+		{"a letter that is none in it", strings.Replace(ed, "NTE5", "NT*E5", 1), 201},
+		{"rsa", rsa, 201}, {"more behind the padding", rsa + "AAAA", 201}, {"private key", "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", 400},
+	}
+	db := schematest.SQLite(t)
+	quota := quotas.New(db, nil)
+	s := keypairs.New(db, nil, quota)
+	api := apitest.New(t, func(c *compat.Compute) { s.Register(c) })
+	for _, tt := range tests {
+		body, err := json.Marshal(map[string]any{"keypair": map[string]string{"name": "k", "public_key": tt.key}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := api.Do(t, apitest.As("u@p", "2.2", "POST", "/os-keypairs", string(body)))
+		if got.Code != tt.code || tt.code == 400 && !strings.Contains(got.Body.String(), "Keypair data is invalid: failed to generate fingerprint") {
+			t.Errorf("%s = %d %s; want %d", tt.name, got.Code, got.Body, tt.code)
+		}
+		if got.Code == 201 {
+			api.Do(t, apitest.As("u@p", "2.2", "DELETE", "/os-keypairs/k", ""))
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package keypairs
 
 import (
+	"crypto/md5" //nolint:gosec // the fingerprint that clients know keys by; nothing rests on it
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // as above, of certificates
@@ -10,8 +11,10 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"math/big"
+	"regexp"
 	"strings"
 	"time"
 
@@ -35,25 +38,68 @@ func fingerprint(kind, publicKey string) (string, error) {
 	if kind == X509 {
 		return certificateFingerprint(publicKey)
 	}
-	// As Nova does, only the first two words count: comments and what follows are kept.
-	words := strings.Fields(publicKey)
-	if len(words) < 2 {
-		return "", invalid("failed to generate fingerprint")
+	bad := invalid("failed to generate fingerprint")
+	line := keyLine.FindStringSubmatch(publicKey)
+	if line == nil {
+		return "", bad
 	}
-	blob, err := base64.StdEncoding.DecodeString(words[1])
+	blob, err := looseBase64(line[2])
 	if err != nil {
-		return "", invalid("failed to generate fingerprint")
+		return "", bad
 	}
 	key, err := ssh.ParsePublicKey(blob)
-	if err != nil || key.Type() != words[0] {
-		return "", invalid("failed to generate fingerprint")
+	if err != nil || key.Type() != line[1] {
+		return "", bad
 	}
-	return ssh.FingerprintLegacyMD5(key), nil
+	// Nova checks the second word and takes the fingerprint of what stands between the first
+	// two spaces. Where that is not the same, its clients see what it says.
+	parts := strings.Split(publicKey, " ")
+	if len(parts) < 2 {
+		return "", bad
+	}
+	shown, err := looseBase64(parts[1])
+	if err != nil {
+		return "", bad
+	}
+	sum := md5.Sum(shown) //nolint:gosec // see the import
+	return colons(sum[:]), nil
+}
+
+// keyLine is a key's type and data; what follows is comment. Nothing may stand before.
+var keyLine = regexp.MustCompile(`^([^\s\v]+)[ \t]+([^\s\v]+)`)
+
+var errBase64 = errors.New("not base64")
+
+// looseBase64 decodes as Python does: what is not of the alphabet is skipped, and the first
+// whole padding ends the data.
+func looseBase64(s string) ([]byte, error) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	var digits []byte
+	pads := 0
+	for i := range len(s) {
+		if s[i] == '=' {
+			pads++
+			if rest := len(digits) % 4; rest >= 2 && rest+pads >= 4 {
+				return base64.RawStdEncoding.DecodeString(string(digits))
+			}
+			continue
+		}
+		if strings.IndexByte(alphabet, s[i]) >= 0 {
+			digits, pads = append(digits, s[i]), 0
+		}
+	}
+	if len(digits)%4 != 0 {
+		return nil, errBase64
+	}
+	return base64.RawStdEncoding.DecodeString(string(digits))
 }
 
 func certificateFingerprint(text string) (string, error) {
-	block, _ := pem.Decode([]byte(text))
-	if block == nil || block.Type != "CERTIFICATE" {
+	block, rest := pem.Decode([]byte(text))
+	for block != nil && block.Type != "CERTIFICATE" && block.Type != "X509 CERTIFICATE" {
+		block, rest = pem.Decode(rest)
+	}
+	if block == nil {
 		return "", invalid("failed to generate X509 fingerprint. Error message: no certificate in PEM form")
 	}
 	_, err := x509.ParseCertificate(block.Bytes)

@@ -12,6 +12,18 @@ func MicrosOf(t time.Time) Micros { return Micros(t.UnixMicro()) }
 // Time gives the moment in UTC.
 func (m Micros) Time() time.Time { return time.UnixMicro(int64(m)).UTC() }
 
+// OneSecond is the precision that clients are shown.
+const OneSecond Micros = 1_000_000
+
+// Second is the beginning of the moment's second.
+func (m Micros) Second() Micros {
+	past := m % OneSecond
+	if past < 0 {
+		past += OneSecond
+	}
+	return m - past
+}
+
 // ISO is the whole-second form with a Z, as in a server's "created".
 func (m Micros) ISO() string { return m.Time().Format("2006-01-02T15:04:05Z") }
 

@@ -213,9 +213,11 @@ func (s *Service) lock(w http.ResponseWriter, r *compat.Request) error {
 			Reason *string `json:"locked_reason"`
 		} `json:"lock"`
 	}
-	err := r.Decode(&body)
-	if err != nil {
-		return err
+	if knowsLocked.Has(r.Version) { // before, whatever stands there says nothing
+		err := r.Decode(&body)
+		if err != nil {
+			return err
+		}
 	}
 	v := of(r)
 	owner := r.Caller.ProjectID == v.ProjectID
@@ -226,7 +228,7 @@ func (s *Service) lock(w http.ResponseWriter, r *compat.Request) error {
 	if owner {
 		by = lockOwner
 	}
-	_, err = s.begin(r.Context(), r.Caller, v, opLock, func(_ *schema.Tx, _ *Server, set change) (*work.Args, error) {
+	_, err := s.begin(r.Context(), r.Caller, v, opLock, func(_ *schema.Tx, _ *Server, set change) (*work.Args, error) {
 		set["locked_by"], set["locked_reason"] = by, nil
 		if body.Lock != nil {
 			set["locked_reason"] = body.Lock.Reason

@@ -64,8 +64,9 @@ type createServer struct {
 	BDMv1            []json.RawMessage `json:"block_device_mapping"`
 }
 
+// namedGroup is a security group in a request, which need not name any, and in its answer.
 type namedGroup struct {
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 }
 
 // reference is an id, a number, or a URL whose last element is the id.
@@ -160,7 +161,7 @@ type created struct {
 
 func createdView(r *compat.Request, v *Server, p *plan) created {
 	groups := p.body.SecurityGroups
-	if len(groups) == 0 {
+	if groups == nil { // others are answered as they were sent
 		groups = []namedGroup{{"default"}}
 	}
 	return created{v.UUID, r.Links("/servers/" + v.UUID), v.DiskConfig, groups, p.adminPass}
@@ -419,7 +420,7 @@ func (s *Service) planNetworks(r *compat.Request, p *plan) error {
 		}
 	}
 	for _, g := range p.body.SecurityGroups {
-		if !slices.Contains(p.groups, g.Name) {
+		if g.Name != "" && !slices.Contains(p.groups, g.Name) {
 			p.groups = append(p.groups, g.Name)
 		}
 	}
@@ -654,7 +655,7 @@ func (v *Server) numbered(i, count int) *Server {
 	}
 	n.Name = v.Name + "-" + strconv.Itoa(i+1)
 	if v.Hostname == "" && n.Hostname != namelessHost(n.UUID) {
-		n.Hostname = hostnameOf(n.Name, n.UUID)
+		n.Hostname += "-" + strconv.Itoa(i+1)
 	}
 	return &n
 }
@@ -664,18 +665,23 @@ func namelessHost(id string) string { return "Server-" + id }
 
 var (
 	hostnameSpaces = regexp.MustCompile(`[ _.]`)
-	hostnameBad    = regexp.MustCompile(`[^A-Za-z0-9-]`)
+	// hostnameBad is what is no letter, digit, dot or dash of Latin-1: letters are more than
+	// ASCII's, and the likes of ² and ¼ count as digits.
+	hostnameBad = regexp.MustCompile(`[^0-9A-Za-zªµºÀ-ÖØ-öø-ÿ²³¹¼½¾.-]`)
 )
 
-// hostnameOf makes a host name of a server's name, as Nova does.
+// hostnameOf makes a host name of a server's name, as Nova does: letters beyond Latin-1 are
+// dropped before it is cut to 63 characters, all others that a name may not have after.
 func hostnameOf(name, id string) string {
-	const longest = 63
-	h := hostnameSpaces.ReplaceAllString(name, "-")
-	h = strings.ToLower(hostnameBad.ReplaceAllString(h, ""))
-	h = strings.Trim(h, ".-")
-	if len(h) > longest {
-		h = strings.TrimRight(h[:longest], ".-")
+	const longest, lastLatin1 = 63, 0xff
+	latin := make([]rune, 0, longest)
+	for _, c := range name {
+		if c <= lastLatin1 && len(latin) < longest {
+			latin = append(latin, c)
+		}
 	}
+	h := hostnameSpaces.ReplaceAllString(string(latin), "-")
+	h = strings.Trim(strings.ToLower(hostnameBad.ReplaceAllString(h, "")), ".-")
 	if h == "" {
 		return namelessHost(id)
 	}

@@ -217,7 +217,7 @@ func TestNamesOfMany(t *testing.T) {
 			{"A b", `,"min_count":2`, []string{"A b-1", "A b-2"}, []string{"a-b-1", "a-b-2"}},
 			{"web", `,"min_count":1,"max_count":1`, []string{"web"}, []string{"web"}},
 			{"!!", `,"min_count":2`, []string{"!!-1", "!!-2"}, []string{"Server-", "Server-"}},
-			{long, `,"min_count":2`, []string{long + "-1", long + "-2"}, []string{long[:63], long[:63]}},
+			{long, `,"min_count":2`, []string{long + "-1", long + "-2"}, []string{long[:63] + "-1", long[:63] + "-2"}},
 			// Of the ten that the quota allows nine are there: it is no server of many.
 			{"last", `,"min_count":1,"max_count":5`, []string{"last"}, []string{"last"}},
 		} {

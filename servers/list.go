@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jmoiron/sqlx"
 
@@ -390,7 +389,8 @@ func (q *query) column(column string, how match, value string) error {
 			q.none = true // no moment is equal to what is none
 			return nil    //nolint:nilerr // said above
 		}
-		q.and(column+" >= ? AND "+column+" < ?", schema.MicrosOf(t), schema.MicrosOf(t.Add(time.Second)))
+		second := schema.MicrosOf(t).Second()
+		q.and(column+" >= ? AND "+column+" < ?", second, second+schema.OneSecond)
 	case how == exact:
 		q.and(column+" = ?", value)
 	case regexp.QuoteMeta(value) == value:
@@ -517,6 +517,8 @@ func (s *Service) filterTask(r *compat.Request, q *query, everything bool) error
 	return nil
 }
 
+// filterChanges compares times by the second, which is all that clients are shown: a server
+// has changed since, and before, its own "updated".
 func (s *Service) filterChanges(r *compat.Request, q *query, _ bool) error {
 	read := func(name string) (schema.Micros, bool, error) {
 		text, ok := last(r.Query, name)
@@ -534,7 +536,7 @@ func (s *Service) filterChanges(r *compat.Request, q *query, _ bool) error {
 		return err
 	}
 	if hasSince {
-		q.and("updated_at >= ?", since)
+		q.and("updated_at >= ?", since.Second())
 	}
 	if !knowsBefore.Has(r.Version) {
 		return nil
@@ -544,7 +546,7 @@ func (s *Service) filterChanges(r *compat.Request, q *query, _ bool) error {
 		return err
 	}
 	if hasBefore {
-		q.and("updated_at <= ?", before)
+		q.and("updated_at < ?", before.Second()+schema.OneSecond)
 	}
 	if hasSince && hasBefore && since > before {
 		return compat.BadRequest("The value of changes-since must be less than or equal to changes-before.")
