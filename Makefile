@@ -6,7 +6,7 @@ LINT := go tool -modfile=tools/go.mod golangci-lint
 export PATH := $(PATH):/usr/local/go/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help build up down wipe test check lint bench fault fuzz test-clients test-gophercloud test-tempest compatibility clean
+.PHONY: help build up down wipe test check lint bench fault fuzz model test-clients test-gophercloud test-tempest compatibility clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 20
@@ -43,6 +43,9 @@ fault: build ## a minute of kill -9 on SQLite and on MariaDB
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (20)
 	@scripts/fuzz.sh
+
+model: ## random sequences against the state table for long: COUNT (100000; a tenth on MariaDB), SEED
+	@scripts/model.sh
 
 test-clients: build ## both openstack clients against the simulator
 	@tests/clients/run.sh

@@ -66,6 +66,10 @@ func (s *Service) forceDelete(w http.ResponseWriter, r *compat.Request) error {
 // down: the host clears up when it comes back and finds a guest that is none of its own.
 func (s *Service) destroy(w http.ResponseWriter, r *compat.Request, op string) error {
 	v := of(r)
+	err := transitions[op].Check(v, r.Caller)
+	if err != nil {
+		return err
+	}
 	if v.Task() == Deleting {
 		return r.Answer(w, nil)
 	}

@@ -279,6 +279,9 @@ func (s *Service) settle(ctx context.Context, tx *schema.Tx, v *Server, kind wor
 			return err
 		}
 		return s.Networks.SetActive(ctx, tx, v.UUID, true)
+	case work.Delete: // it failed; what it ended is over all the same
+		now := v.Flavor()
+		return s.endResize(ctx, tx, v, set, &now)
 	case work.Rebuild:
 		set["old_state"] = nil
 		if ok && o.VMState == Stopped {

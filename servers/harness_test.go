@@ -74,7 +74,10 @@ type cloud struct {
 	answers map[work.Kind]work.Result
 }
 
-func newCloud(t testing.TB, db *schema.DB) *cloud {
+func newCloud(t testing.TB, db *schema.DB) *cloud { return newCloudAt(t, db, nil) }
+
+// newCloudAt is a cloud whose servers and hosts have a clock of their own.
+func newCloudAt(t testing.TB, db *schema.DB, clock schema.Clock) *cloud {
 	t.Helper()
 	ctx := context.Background()
 	c := &cloud{t: t, db: db, flavor: "1", refuse: map[work.Kind]work.Result{}, answers: map[work.Kind]work.Result{}}
@@ -93,14 +96,14 @@ func newCloud(t testing.TB, db *schema.DB) *cloud {
 	fl := flavors.New(db, nil)
 	must(fl.Seed(ctx))
 	c.quotas = quotas.New(db, nil)
-	c.hosts = hosts.New(db, nil)
+	c.hosts = hosts.New(db, clock)
 	keys := keypairs.New(db, nil, c.quotas)
 	for i := range 2 {
 		must(c.hosts.Add(ctx, fmt.Sprintf("host-%d", i+1), work.HostInfo{VCPUs: 16, MemoryMB: 32768, DiskGB: 500, Arch: "x86_64"}))
 	}
 	_, err = db.Exec("UPDATE hosts SET last_seen = ?", schema.MicrosOf(time.Now().Add(time.Hour)))
 	must(err)
-	c.s = New(Config{DB: db, Bell: work.NewBells(), Flavors: fl, Keypairs: keys, Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts})
+	c.s = New(Config{DB: db, Clock: clock, Bell: work.NewBells(), Flavors: fl, Keypairs: keys, Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts})
 	api := compat.NewCompute(compat.Base{}, identity.NewPolicy(), fakeTokens)
 	c.s.Register(api)
 	must(api.Build())
