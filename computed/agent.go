@@ -10,11 +10,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jmoiron/sqlx"
 
 	"kilonova/schema"
 	"kilonova/work"
@@ -24,9 +25,13 @@ import (
 type Config struct {
 	DB     *schema.DB
 	Driver Driver
-	Host   string    // the host's name in the database
-	Bell   work.Bell // rings work.API when something is finished; nil for none
-	Wake   <-chan struct{}
+	Host   string // the host's name in the database
+	// Machine tells this daemon's machine from others, for good: a process that starts on it
+	// follows one that was killed there at once, and one from elsewhere must wait until the
+	// host has been silent for schema.HostLease. Random if empty.
+	Machine string
+	Bell    work.Bell // rings work.API when something is finished; nil for none
+	Wake    <-chan struct{}
 	// Doorbell is the address at which Wake is rung, for the host's row; "" inside `up`.
 	Doorbell  string
 	Poll      time.Duration // between polls when idle; a second, jittered, if 0
@@ -46,13 +51,13 @@ type Config struct {
 // Agent is the daemon of one host.
 type Agent struct {
 	Config
-	id      string // this process, in leases
-	started schema.Micros
-	ready   chan struct{}
-	slots   chan struct{}
-	quick   chan struct{} // slots of deletes and of what is superseded: they wait behind nobody
-	idle    chan struct{} // a piece of work ended: there may be room for more
-	looked  time.Time     // when the servers of running jobs were looked at
+	id     string       // this process, in the rows that it claims
+	heard  atomic.Int64 // when the last heartbeat was taken, in nanoseconds of this process's clock
+	ready  chan struct{}
+	slots  chan struct{}
+	quick  chan struct{} // slots of deletes and of what is superseded: they wait behind nobody
+	idle   chan struct{} // a piece of work ended: there may be room for more
+	looked time.Time     // when the servers of running jobs were looked at
 
 	mu      sync.Mutex
 	busy    map[string]*job // by server uuid
@@ -73,7 +78,6 @@ const (
 	defaultHeartbeat = 5 * time.Second
 	defaultReconcile = time.Minute
 	defaultParallel  = 16
-	lease            = 60 * time.Second
 )
 
 // Why a job ends early.
@@ -83,6 +87,10 @@ var (
 	errRowGone    = fmt.Errorf("its row is gone: %w", errSuperseded)
 	errOverdue    = errors.New("the deadline has passed")
 )
+
+// errSilent says that the heartbeats of this daemon were not taken for so long that another
+// may have the host.
+var errSilent = errors.New("no heartbeat was taken: no work is begun until one is")
 
 // errReplaced says that a newer daemon has taken this host over.
 var errReplaced = errors.New("another daemon has started for this host")
@@ -96,6 +104,9 @@ func New(cfg Config) (*Agent, error) {
 	setDefault(&cfg.Heartbeat, defaultHeartbeat)
 	setDefault(&cfg.Reconcile, defaultReconcile)
 	setDefault(&cfg.Parallel, defaultParallel)
+	if cfg.Machine == "" {
+		cfg.Machine = uuid.NewString()
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
@@ -127,6 +138,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	var wg sync.WaitGroup
+	defer a.release(ctx)
 	defer wg.Wait()
 	background := func(f func(context.Context)) {
 		wg.Add(1)
@@ -177,7 +189,6 @@ type workRow struct {
 	Generation int64         `db:"generation"`
 	State      work.State    `db:"state"`
 	ClaimedBy  string        `db:"claimed_by"`
-	LeaseUntil schema.Micros `db:"lease_until"`
 	Attempts   int           `db:"attempts"`
 	Deadline   schema.Micros `db:"deadline"`
 }
@@ -185,35 +196,22 @@ type workRow struct {
 // page is how many rows of the queue are looked at in one go.
 const page = 200
 
-const (
-	selectWork = `
-SELECT id, server_uuid, kind, generation, state, claimed_by, lease_until, attempts, deadline
-FROM work WHERE host = ? AND state IN ('queued', 'running')`
-	inOrder       = ` ORDER BY id LIMIT 200`
-	ofUrgentKinds = ` AND kind IN ('delete', 'console_output', 'diagnostics')`
-	ofServers     = ` AND server_uuid IN (?)`
-)
-
 // look reads the queue in its order: all of it, or its beginning with what must not wait
 // for the rest, which is deletes, reads, and whatever belongs to servers that are worked on.
 func (a *Agent) look(ctx context.Context) ([]workRow, error) {
 	var rows []workRow
-	err := a.DB.SelectContext(ctx, &rows, selectWork+inOrder, a.Host)
+	err := a.ask(ctx, &rows, schema.AskQueue)
 	if err != nil || len(rows) < page {
 		return rows, wrap(err, "look for work")
 	}
 	var urgent []workRow
-	err = a.DB.SelectContext(ctx, &urgent, selectWork+ofUrgentKinds+inOrder, a.Host)
+	err = a.ask(ctx, &urgent, schema.AskUrgent)
 	if err != nil {
 		return nil, fmt.Errorf("look for urgent work: %w", err)
 	}
 	if busy := a.busyServers(); len(busy) > 0 {
-		stmt, args, err := sqlx.In(selectWork+ofServers, a.Host, busy)
-		if err != nil {
-			return nil, fmt.Errorf("look for superseding work: %w", err)
-		}
 		var more []workRow
-		err = a.DB.SelectContext(ctx, &more, stmt, args...)
+		err = a.ask(ctx, &more, schema.AskQueueOf, strings.Join(busy, ","))
 		if err != nil {
 			return nil, fmt.Errorf("look for superseding work: %w", err)
 		}
@@ -233,6 +231,9 @@ func (a *Agent) busyServers() []string {
 // pollOnce starts what can be started: of each server the oldest piece, reads at once. Full
 // slots keep nothing else from being seen.
 func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
+	if !a.holds() {
+		return errSilent
+	}
 	rows, err := a.look(ctx)
 	if err != nil {
 		return err
@@ -274,8 +275,6 @@ func (a *Agent) running(server string) bool {
 	return a.busy[server] != nil
 }
 
-const selectGenerations = `SELECT uuid, generation FROM servers WHERE host = ? AND deleted = 0 AND uuid IN (?)`
-
 // endUnwanted cancels jobs that no longer count: whose row is gone, whose server has newer
 // work, or has gone on without any. Deletes go on: nothing can want the guest back.
 func (a *Agent) endUnwanted(ctx context.Context, newest map[string]int64, there map[int64]bool) error {
@@ -297,15 +296,11 @@ func (a *Agent) endUnwanted(ctx context.Context, newest map[string]int64, there 
 		return nil
 	}
 	a.looked = time.Now()
-	stmt, args, err := sqlx.In(selectGenerations, a.Host, servers)
-	if err != nil {
-		return fmt.Errorf("look at servers: %w", err)
-	}
 	var rows []struct {
 		UUID       string `db:"uuid"`
 		Generation int64  `db:"generation"`
 	}
-	err = a.DB.SelectContext(ctx, &rows, stmt, args...)
+	err := a.ask(ctx, &rows, schema.AskGenerations, strings.Join(servers, ","))
 	if err != nil {
 		return fmt.Errorf("look at servers: %w", err)
 	}
@@ -399,60 +394,40 @@ func (a *Agent) startRead(ctx context.Context, wg *sync.WaitGroup, row *workRow)
 	}()
 }
 
-// A row that runs under another id belongs to a daemon of this host that is gone: at most
-// one runs, since a newer one ends the older (see heartbeats).
-const claimWork = `
-UPDATE work SET state = 'running', claimed_by = ?, lease_until = ?, attempts = ?, started_at = ?
-WHERE id = ? AND host = ? AND state IN ('queued', 'running') AND claimed_by = ? AND attempts = ?`
+// ask reads what the cloud has for this host.
+func (a *Agent) ask(ctx context.Context, dest any, c *schema.HostCall, args ...any) error {
+	return a.DB.Ask(ctx, dest, c, a.Host, a.Clock.Now(), args...)
+}
 
-const selectArgs = `SELECT args FROM work WHERE id = ? AND host = ?`
+// tell changes a row of this host, and tells whether it was there.
+func (a *Agent) tell(ctx context.Context, c *schema.HostCall, args ...any) (bool, error) {
+	return a.DB.Tell(ctx, c, a.Host, a.Clock.Now(), args...)
+}
 
 // carryOut claims a piece of work, does it and reports. An error means that the database
 // could not be asked or told: the row stays and is taken up again. jobCtx ends earlier than
 // ctx when the work is superseded, its row gone or its deadline past.
 func (a *Agent) carryOut(ctx, jobCtx context.Context, row *workRow) error {
-	now := a.Clock.Now()
-	mine, err := schema.Changed(a.DB.ExecContext(ctx, claimWork, a.id, now+schema.Micros(lease.Microseconds()), row.Attempts+1, now,
-		row.ID, a.Host, row.ClaimedBy, row.Attempts))
+	// A row that runs under another id belongs to a process that is gone: one daemon speaks
+	// for the host (see register).
+	mine, err := a.tell(ctx, schema.TellClaim, a.id, row.Attempts+1, row.ID, row.ClaimedBy)
 	if err != nil || !mine {
 		return wrap(err, "claim work %d", row.ID)
 	}
-	var raw string
-	err = a.DB.GetContext(ctx, &raw, selectArgs, row.ID, a.Host)
+	var raw []string
+	err = a.ask(ctx, &raw, schema.AskArgs, row.ID)
+	if err == nil && len(raw) == 0 {
+		err = errRowGone
+	}
 	if err != nil {
 		return fmt.Errorf("read work %d: %w", row.ID, err)
 	}
-	renewCtx, stopRenewing := context.WithCancel(ctx)
-	defer stopRenewing()
-	go a.renew(renewCtx, row.ID)
-	res, done := a.do(jobCtx, row, raw)
+	res, done := a.do(jobCtx, row, raw[0])
 	if cause := context.Cause(jobCtx); ctx.Err() != nil && !errors.Is(cause, errSuperseded) && !errors.Is(cause, errOverdue) {
 		return ctx.Err() // stopping: the work goes on at the next start
 	}
 	return a.report(context.WithoutCancel(ctx), row, done, res)
 }
-
-const renewWork = `UPDATE work SET lease_until = ? WHERE id = ? AND host = ? AND claimed_by = ? AND state = 'running'`
-
-func (a *Agent) renew(ctx context.Context, id int64) {
-	tick := time.NewTicker(lease / 3)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		_, err := a.DB.ExecContext(ctx, renewWork, a.Clock.Now()+schema.Micros(lease.Microseconds()), id, a.Host, a.id)
-		if err != nil && ctx.Err() == nil {
-			a.Log.WarnContext(ctx, "renew a lease", "work", id, "err", err)
-		}
-	}
-}
-
-const finishWork = `
-UPDATE work SET state = ?, result = ?, finished_at = ?
-WHERE id = ? AND host = ? AND claimed_by = ? AND state = 'running'`
 
 // reportTries is how often a report is tried while the database is away. After that the
 // row is taken up again, and its steps find everything done.
@@ -461,7 +436,7 @@ const reportTries = 20
 func (a *Agent) report(ctx context.Context, row *workRow, state work.State, res work.Result) error {
 	var err error
 	for range reportTries {
-		_, err = a.DB.ExecContext(ctx, finishWork, state, res.Encode(row.Kind), a.Clock.Now(), row.ID, a.Host, a.id)
+		_, err = a.tell(ctx, schema.TellFinish, state, res.Encode(row.Kind), row.ID, a.id)
 		if err == nil {
 			if a.Bell != nil {
 				a.Bell.Ring(work.API)

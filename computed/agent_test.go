@@ -1,6 +1,7 @@
 package computed_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -247,6 +248,7 @@ func (d *desk) wait(n int64) (work.State, work.Result) {
 func runAgent(t *testing.T, cfg computed.Config) (stop func()) {
 	t.Helper()
 	cfg.Poll = 5 * time.Millisecond
+	cfg.Machine = cmp.Or(cfg.Machine, "the-one-machine")
 	a, err := computed.New(cfg)
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,6 @@ package computed
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -103,13 +102,6 @@ func (a *Agent) powerState(ctx context.Context, uuid string) work.PowerState {
 	return p
 }
 
-const selectGeneration = `SELECT generation, deleted FROM servers WHERE uuid = ? AND host = ?`
-
-const (
-	setTask  = `UPDATE servers SET task_state = ? WHERE uuid = ? AND host = ? AND generation = ? AND task_state IS NOT NULL`
-	setPhase = `UPDATE work SET phase = ? WHERE id = ? AND host = ? AND claimed_by = ?`
-)
-
 // before looks whether the server still wants this work, and shows how far it is. Deleting
 // goes on whatever happens: nothing can want the guest back.
 func (a *Agent) before(ctx context.Context, row *workRow, s *Step) error {
@@ -120,26 +112,23 @@ func (a *Agent) before(ctx context.Context, row *workRow, s *Step) error {
 	if row.Kind == work.Delete {
 		return nil
 	}
-	var now struct {
+	var now []struct {
 		Generation int64 `db:"generation"`
 		Deleted    bool  `db:"deleted"`
 	}
-	err = a.DB.GetContext(ctx, &now, selectGeneration, row.ServerUUID, a.Host)
-	if errors.Is(err, sql.ErrNoRows) {
-		return errSuperseded
-	}
+	err = a.ask(ctx, &now, schema.AskServer, row.ServerUUID)
 	if err != nil {
 		return fmt.Errorf("look at the server: %w", err)
 	}
-	if now.Deleted || now.Generation != row.Generation {
+	if len(now) == 0 || now[0].Deleted || now[0].Generation != row.Generation {
 		return errSuperseded
 	}
 	if s.Phase == "" {
 		return nil
 	}
-	_, err = a.DB.ExecContext(ctx, setPhase, s.Phase, row.ID, a.Host, a.id)
+	_, err = a.tell(ctx, schema.TellPhase, s.Phase, row.ID, a.id)
 	if err == nil {
-		_, err = a.DB.ExecContext(ctx, setTask, s.Phase, row.ServerUUID, a.Host, row.Generation)
+		_, err = a.tell(ctx, schema.TellTask, s.Phase, row.ServerUUID, row.Generation)
 	}
 	if err != nil && !schema.Transient(err) {
 		return fmt.Errorf("show progress: %w", err)

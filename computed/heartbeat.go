@@ -11,37 +11,81 @@ import (
 	"kilonova/work"
 )
 
-// A row whose started_at is newer than ours belongs to a daemon that replaced us.
-const beat = `
-UPDATE hosts SET hypervisor_hostname = ?, hypervisor_type = ?, hypervisor_version = ?, host_ip = ?, arch = ?,
-  cpu_info = ?, vcpus = ?, memory_mb = ?, disk_gb = ?, disk_available_gb = ?, uptime = ?, doorbell = ?,
-  last_seen = ?, started_at = ?
-WHERE name = ? AND started_at <= ?`
+// daemon is this process in the host's row.
+func (a *Agent) daemon() string { return a.machine() + a.id }
 
-// register puts the host on record and takes it over from a daemon that ran before.
+func (a *Agent) machine() string { return a.Machine + "/" }
+
+// errHeld says that another daemon speaks for the host.
+var errHeld = errors.New("another daemon runs for this host")
+
+// refusedAfter is how long a daemon waits for another one of its host to fall silent: a
+// little longer than one that is gone may seem to be there.
+const refusedAfter = schema.HostLease + 5*time.Second
+
+// register puts the host on record and makes this daemon the one that speaks for it. A
+// process of this machine that was killed is followed at once; a daemon elsewhere keeps the
+// host for as long as it is heard.
 func (a *Agent) register(ctx context.Context) error {
-	a.started = a.Clock.Now()
-	for tries := 0; ; tries++ {
+	began := time.Now()
+	told := false
+	for {
 		info, err := a.Driver.Host(ctx)
 		if err == nil {
-			err = a.beatOnce(ctx, info)
+			err = a.startOnce(ctx, info)
 		}
-		if errors.Is(err, errNoRow) && a.Register != nil {
-			err = a.Register(ctx, info)
-			if err == nil {
-				err = a.beatOnce(ctx, info)
-			}
-		}
-		const enough = 30
-		if err == nil || ctx.Err() != nil || errors.Is(err, errNoRow) || tries == enough {
+		held := errors.Is(err, errHeld)
+		if err == nil || ctx.Err() != nil || errors.Is(err, errNoRow) || time.Since(began) > refusedAfter {
 			return wrap(err, "register host %s", a.Host)
 		}
-		a.Log.WarnContext(ctx, "register", "err", err)
+		if !held || !told {
+			a.Log.WarnContext(ctx, "register", "err", err)
+		}
+		told = told || held
 		pause(ctx, time.Second)
 	}
 }
 
-var errNoRow = errors.New("the host has no row (kilonova host add makes it), or a newer daemon runs")
+var errNoRow = errors.New("the host has no row: kilonova host add makes it")
+
+// startOnce takes the host over, making its row where this account may.
+func (a *Agent) startOnce(ctx context.Context, info work.HostInfo) error {
+	for range 2 {
+		mine, err := a.tell(ctx, schema.TellStart, a.daemon(), a.machine())
+		if err != nil {
+			return err
+		}
+		if mine {
+			return a.beatOnce(ctx, info)
+		}
+		var now []struct {
+			Daemon string `db:"daemon"`
+			Silent int64  `db:"silent"` // microseconds
+		}
+		err = a.ask(ctx, &now, schema.AskDaemon)
+		if err != nil {
+			return err
+		}
+		if len(now) > 0 {
+			return fmt.Errorf("%w, heard %.0f s ago: it must end, or stay silent for %.0f s, before this one may start", errHeld,
+				(time.Duration(now[0].Silent) * time.Microsecond).Seconds(), schema.HostLease.Seconds())
+		}
+		if a.Register == nil {
+			return errNoRow
+		}
+		err = a.Register(ctx, info)
+		if err != nil {
+			return err
+		}
+	}
+	return errNoRow
+}
+
+// What a host says of itself is cut to what the cloud keeps.
+const (
+	longestText = 255
+	longestCPU  = 16384
+)
 
 func (a *Agent) beatOnce(ctx context.Context, i work.HostInfo) error {
 	node := i.Hostname
@@ -49,21 +93,39 @@ func (a *Agent) beatOnce(ctx context.Context, i work.HostInfo) error {
 		node = a.Host
 	}
 	cpu := i.CPUInfo
-	if cpu == "" {
+	if cpu == "" || len(cpu) > longestCPU {
 		cpu = "{}"
 	}
-	ok, err := schema.Changed(a.DB.ExecContext(ctx, beat, node, i.HypervisorType, i.HypervisorVersion, i.HostIP, i.Arch, cpu,
-		i.VCPUs, i.MemoryMB, i.DiskGB, i.DiskAvailableGB, i.Uptime, a.Doorbell, a.Clock.Now(), a.started, a.Host, a.started))
+	sent := time.Now()
+	ok, err := a.tell(ctx, schema.TellBeat, node, i.HypervisorType, max(i.HypervisorVersion, 0), i.HostIP, i.Arch, cpu,
+		i.VCPUs, i.MemoryMB, i.DiskGB, max(i.DiskAvailableGB, 0), work.Clip(i.Uptime, longestText), a.Doorbell, a.daemon())
 	if err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}
 	if !ok {
-		return errNoRow
+		return errReplaced
 	}
+	a.heard.Store(sent.UnixNano())
 	return nil
 }
 
-// heartbeats reports the host until ctx ends; when a newer daemon has the host, this one
+// holds reports whether the host is still this daemon's, as far as it can know: one that
+// could not say that it is there for HostLease may have been followed by another.
+func (a *Agent) holds() bool {
+	return time.Since(time.Unix(0, a.heard.Load())) < schema.HostLease
+}
+
+// release lets another daemon have the host at once.
+func (a *Agent) release(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	_, err := a.tell(ctx, schema.TellStop, a.daemon())
+	if err != nil {
+		a.Log.WarnContext(ctx, "release the host", "err", err)
+	}
+}
+
+// heartbeats reports the host until ctx ends; when another daemon has the host, this one
 // stops itself.
 func (a *Agent) heartbeats(ctx context.Context, stop context.CancelCauseFunc) {
 	for {
@@ -75,7 +137,7 @@ func (a *Agent) heartbeats(ctx context.Context, stop context.CancelCauseFunc) {
 		if err == nil {
 			err = a.beatOnce(ctx, info)
 		}
-		if errors.Is(err, errNoRow) {
+		if errors.Is(err, errReplaced) {
 			a.Log.ErrorContext(ctx, "this host is another daemon's now")
 			stop(errReplaced)
 			return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"kilonova/schema"
 	"kilonova/work"
 )
 
@@ -68,10 +69,6 @@ type serverRow struct {
 	VMState    string          `db:"vm_state"`
 }
 
-const selectServers = `SELECT uuid, power_state, task_state, vm_state FROM servers WHERE host = ? AND deleted = 0`
-
-const selectBusy = `SELECT server_uuid FROM work WHERE host = ? AND state IN ('queued', 'running')`
-
 // reconcile reports power states that differ and destroys guests that no row of this host
 // knows, when it sees them for the second time. It tells whether it saw such guests.
 func (a *Agent) reconcile(ctx context.Context) (bool, error) {
@@ -80,12 +77,12 @@ func (a *Agent) reconcile(ctx context.Context) (bool, error) {
 		return false, fmt.Errorf("list guests: %w", err)
 	}
 	var rows []serverRow
-	err = a.DB.SelectContext(ctx, &rows, selectServers, a.Host)
+	err = a.ask(ctx, &rows, schema.AskServers)
 	if err != nil {
 		return false, fmt.Errorf("list servers: %w", err)
 	}
 	var busy []string
-	err = a.DB.SelectContext(ctx, &busy, selectBusy, a.Host)
+	err = a.ask(ctx, &busy, schema.AskBusy)
 	if err != nil {
 		return false, fmt.Errorf("list work: %w", err)
 	}
@@ -143,13 +140,10 @@ func (a *Agent) follow(ctx context.Context) {
 	}
 }
 
-const setPower = `
-UPDATE servers SET power_state = ? WHERE uuid = ? AND host = ? AND task_state IS NULL AND power_state <> ?`
-
 // tellPower writes a power state that nobody here asked for. What follows from it is the
 // API's to decide.
 func (a *Agent) tellPower(ctx context.Context, uuid string, p work.PowerState) {
-	_, err := a.DB.ExecContext(ctx, setPower, p, uuid, a.Host, p)
+	_, err := a.tell(ctx, schema.TellPower, p, uuid)
 	if err != nil && ctx.Err() == nil {
 		a.Log.WarnContext(ctx, "report a power state", "server", uuid, "err", err)
 	}

@@ -26,16 +26,44 @@ const (
 	MySQL  Dialect = "mysql"
 )
 
-// DB is a pool of connections that knows its dialect. All packages share one.
+// DB is the database, which knows its dialect. All packages share one.
 //
 // Reads go through the embedded sqlx.DB. Writes go through Tx, or, when they are one
 // statement, through ExecContext and NamedExecContext: all three try again after what
-// Transient knows. Nothing else writes.
+// Transient knows. Nothing else writes. On MariaDB and MySQL writes have a pool of their own,
+// so that no number of writers who wait for each other keeps a read waiting for a connection;
+// on SQLite writers wait without one (see turnstile).
 type DB struct {
 	*sqlx.DB
-	Dialect Dialect
-	addr    string // where the server is, for the accounts of hosts; "" on SQLite
-	turn    turnstile
+	Dialect     Dialect
+	writes      *sqlx.DB
+	config      *mysql.Config // nil on SQLite
+	addr        string        // where the server is, for the accounts of hosts; "" on SQLite
+	turn        turnstile
+	hostAccount bool // this is the account of a host, which has calls and nothing else
+}
+
+// Exec is ExecContext of a caller that has no context.
+func (db *DB) Exec(query string, args ...any) (sql.Result, error) {
+	return db.ExecContext(context.Background(), query, args...)
+}
+
+// Close ends all connections.
+func (db *DB) Close() error {
+	if db.writes == db.DB {
+		return db.DB.Close()
+	}
+	return errors.Join(db.DB.Close(), db.writes.Close())
+}
+
+// Narrow leaves the database one connection for everything, as a test wants it: whoever
+// takes a second one inside a transaction then waits for ever.
+func (db *DB) Narrow() {
+	if db.writes != db.DB {
+		_ = db.writes.Close() // it was just opened: nothing runs on it
+		db.writes = db.DB
+	}
+	db.SetMaxOpenConns(1)
 }
 
 // sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program, and a LOWER
@@ -106,28 +134,78 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		_ = db.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &DB{DB: db, Dialect: SQLite, turn: make(turnstile, 1)}, nil
+	return &DB{DB: db, Dialect: SQLite, writes: db, turn: make(turnstile, 1)}, nil
 }
+
+// hostDatabase is how the names of databases end in which hosts' accounts have their calls.
+const hostDatabase = "_host"
+
+// How many connections a process has at most. Reads and writes have each their own; the
+// daemon of a host needs few, and its account may not have many more.
+const (
+	mysqlReads  = 20
+	mysqlWrites = 16
+	hostConns   = 4
+)
+
+// How long a statement waits for the locks of others. They are held for milliseconds: one
+// that takes longer is tried again, and nothing queues behind it meanwhile.
+const (
+	rowLockWait   = "4"  // seconds
+	hostLockWait  = "2"  // seconds; less than a session of a host may take for a call
+	tableLockWait = "30" // seconds; a migration is under way
+)
 
 func openMySQL(ctx context.Context, dsn string) (*DB, error) {
 	cfg, err := mysqlConfig(dsn)
 	if err != nil {
 		return nil, err
 	}
+	db := &DB{Dialect: MySQL, addr: cfg.Addr, config: cfg.Clone(), hostAccount: strings.HasSuffix(cfg.DBName, hostDatabase)}
+	reads, rows := hostConns, hostLockWait
+	if !db.hostAccount {
+		reads, rows = mysqlReads, rowLockWait
+	}
+	setParam(cfg, "innodb_lock_wait_timeout", rows)
+	setParam(cfg, "lock_wait_timeout", tableLockWait)
+	db.DB, err = pool(cfg, reads)
+	if err != nil {
+		return nil, err
+	}
+	db.writes = db.DB
+	if !db.hostAccount {
+		db.writes, err = pool(cfg, mysqlWrites)
+	}
+	if err == nil {
+		err = db.PingContext(ctx)
+	}
+	if err != nil {
+		_ = db.DB.Close() // the first error is the one to tell
+		return nil, fmt.Errorf("reach the database at %s: %w", cfg.Addr, err)
+	}
+	return db, nil
+}
+
+func pool(cfg *mysql.Config, size int) (*sqlx.DB, error) {
 	connector, err := mysql.NewConnector(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("database address: %w", err)
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "mysql")
-	db.SetMaxOpenConns(32)
-	db.SetMaxIdleConns(16)
+	db.SetMaxOpenConns(size)
+	db.SetMaxIdleConns(size/2 + 1)
 	db.SetConnMaxLifetime(30 * time.Minute)
-	err = db.PingContext(ctx)
-	if err != nil {
-		_ = db.Close() // the first error is the one to tell
-		return nil, fmt.Errorf("reach the database at %s: %w", cfg.Addr, err)
+	return db, nil
+}
+
+// setParam sets a variable of each session, unless the address does.
+func setParam(cfg *mysql.Config, name, value string) {
+	if cfg.Params == nil {
+		cfg.Params = map[string]string{}
 	}
-	return &DB{DB: db, Dialect: MySQL, addr: cfg.Addr}, nil
+	if _, set := cfg.Params[name]; !set {
+		cfg.Params[name] = value
+	}
 }
 
 // mysqlConfig parses both forms of address and sets what kilonova relies on: affected rows

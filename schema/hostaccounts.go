@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -10,35 +11,8 @@ import (
 	"strings"
 
 	"github.com/go-sql-driver/mysql"
+	"github.com/jmoiron/sqlx"
 )
-
-// hostView is a table as a host's account sees it: some columns of the host's own rows, of
-// which it may change some. The view has the table's name, so that computed's statements
-// are the same on both.
-type hostView struct {
-	table   string
-	columns []string // seen
-	writes  []string // changed
-	where   string   // beside the row filter; what a change must keep true
-}
-
-// hostViews are all that a compute host can reach of the database. What a host decides is
-// not in it: vm_state, generation, host, quota, capacity and ratios are the API's.
-var hostViews = []hostView{
-	{table: "work",
-		columns: []string{"id", "host", "server_uuid", "kind", "args", "generation", "state", "claimed_by", "lease_until", "attempts", "phase", "deadline"},
-		writes:  []string{"state", "claimed_by", "lease_until", "attempts", "phase", "result", "started_at", "finished_at"},
-		where:   "t.host = {host} AND t.state IN ('queued', 'running', 'done', 'failed')"},
-	{table: "servers",
-		columns: []string{"uuid", "host", "vm_state", "task_state", "power_state", "generation", "deleted"},
-		writes:  []string{"power_state", "task_state"},
-		where:   "t.host = {host}"},
-	{table: "hosts",
-		columns: []string{"name", "started_at"},
-		writes: []string{"hypervisor_hostname", "hypervisor_type", "hypervisor_version", "host_ip", "arch", "cpu_info", "vcpus",
-			"memory_mb", "disk_gb", "disk_available_gb", "uptime", "doorbell", "last_seen", "started_at"},
-		where: "t.name = {host}"},
-}
 
 // Credentials are a host's way into the database.
 type Credentials struct {
@@ -63,7 +37,7 @@ var originForm = regexp.MustCompile(`^[A-Za-z0-9.:%_/-]{1,255}$`)
 
 // AddHostAccount makes a database account for a host, which may log in from the addresses
 // that origin matches ("%" is any). The account reaches the host's own rows alone, through
-// the views of the host database. An older account of the host goes on until
+// the calls of the host database. An older account of the host goes on until
 // RemoveHostAccount.
 func AddHostAccount(ctx context.Context, db *DB, host, origin string) (Credentials, error) {
 	if db.Dialect != MySQL {
@@ -76,18 +50,21 @@ func AddHostAccount(ctx context.Context, db *DB, host, origin string) (Credentia
 	if err != nil {
 		return Credentials{}, err
 	}
-	err = makeHostViews(ctx, db, main)
+	err = makeHostCalls(ctx, db, main)
 	if err != nil {
 		return Credentials{}, err
 	}
-	c := Credentials{User: "kn_" + randomHex(6), Password: randomHex(20), Database: main + "_host", Addr: addr}
+	c := Credentials{User: "kn_" + randomHex(6), Password: randomHex(20), Database: main + hostDatabase, Addr: addr}
 	account := fmt.Sprintf("'%s'@'%s'", c.User, origin)
 	// The mapping comes first: an account without one sees no row at all.
 	_, err = db.ExecContext(ctx, "INSERT INTO host_accounts (account, host, origin, created_at) VALUES (?, ?, ?, ?)", c.User, host, origin, Clock(nil).Now())
 	if err != nil {
 		return Credentials{}, fmt.Errorf("map the account of host %s: %w", host, err)
 	}
-	for _, st := range append([]string{"CREATE USER " + account + " IDENTIFIED BY '" + c.Password + "'"}, grants(c.Database, account)...) {
+	for _, st := range []string{
+		"CREATE USER " + account + " IDENTIFIED BY '" + c.Password + "' WITH " + accountLimits,
+		grant(c.Database, account),
+	} {
 		_, err = db.ExecContext(ctx, st)
 		if err != nil {
 			return Credentials{}, fmt.Errorf("make the account of host %s: %w", host, withoutSecret(err, c.Password))
@@ -96,14 +73,13 @@ func AddHostAccount(ctx context.Context, db *DB, host, origin string) (Credentia
 	return c, nil
 }
 
-// grants are what an account may do with the views.
-func grants(database, account string) []string {
-	var out []string
-	for _, v := range hostViews {
-		out = append(out, fmt.Sprintf("GRANT SELECT (%s), UPDATE (%s) ON `%s`.`%s` TO %s",
-			strings.Join(v.columns, ", "), strings.Join(v.writes, ", "), database, v.table, account))
-	}
-	return out
+// accountLimits bound what an account may ask of the server, which no session can lift.
+// What a session can lift, and what it leaves open, WatchHostAccounts ends.
+const accountLimits = "MAX_USER_CONNECTIONS 10 MAX_CONNECTIONS_PER_HOUR 3600"
+
+// grant is all that an account may do: call the procedures of the host database.
+func grant(database, account string) string {
+	return fmt.Sprintf("GRANT EXECUTE ON `%s`.* TO %s", database, account)
 }
 
 func withoutSecret(err error, secret string) error {
@@ -133,49 +109,77 @@ func whereAmI(ctx context.Context, db *DB) (name, addr string, err error) {
 	return name, db.addr, nil
 }
 
-// owner is the account as which the views read and write. Nobody can log in as it.
+// owner is the account as which the calls read and write. Nobody can log in as it.
 func owner(main string) string { return "`kn_" + main + "`@`localhost`" }
 
-// makeHostViews makes or renews the host database: after a migration the views must list
-// the columns that this binary's hosts use.
-func makeHostViews(ctx context.Context, db *DB, main string) error {
-	statements := []string{
-		"CREATE DATABASE IF NOT EXISTS `" + main + "_host`",
-		"CREATE USER IF NOT EXISTS " + owner(main) + " IDENTIFIED BY '" + randomHex(20) + "' ACCOUNT LOCK",
-		"GRANT SELECT ON `" + main + "`.`host_accounts` TO " + owner(main),
+// hostTables are the tables that the calls of hosts read and write.
+var hostTables = []string{"work", "servers", "hosts"}
+
+// makeHostCalls makes or renews the host database: after a migration its procedures must be
+// those of this binary.
+func makeHostCalls(ctx context.Context, db *DB, main string) error {
+	conn, err := db.writes.Connx(ctx)
+	if err != nil {
+		return fmt.Errorf("make the calls of hosts: %w", err)
 	}
+	defer conn.Close()
 	collation, err := db.collation(ctx)
 	if err != nil {
 		return err
 	}
-	me := "(SELECT a.host FROM `%s`.host_accounts a WHERE a.account = CONVERT(SUBSTRING_INDEX(USER(), '@', 1) USING utf8mb4) COLLATE " + collation + ")"
-	for _, v := range hostViews {
-		var columns []string
-		seen := map[string]bool{}
-		for _, c := range append(append([]string{}, v.columns...), v.writes...) {
-			if !seen[c] {
-				seen[c] = true
-				columns = append(columns, "t."+c)
-			}
-		}
-		statements = append(statements,
-			fmt.Sprintf("GRANT SELECT, UPDATE ON `%s`.`%s` TO %s", main, v.table, owner(main)),
-			fmt.Sprintf("CREATE OR REPLACE DEFINER = %s SQL SECURITY DEFINER VIEW `%s_host`.`%s` AS SELECT %s FROM `%s`.`%s` t WHERE %s WITH CASCADED CHECK OPTION",
-				owner(main), main, v.table, strings.Join(columns, ", "), main, v.table, strings.ReplaceAll(v.where, "{host}", fmt.Sprintf(me, main))))
+	statements := []string{
+		"CREATE DATABASE IF NOT EXISTS `" + main + hostDatabase + "`",
+		"ALTER DATABASE `" + main + hostDatabase + "` CHARACTER SET utf8mb4 COLLATE " + collation, // the arguments' is that of the columns
+		"CREATE USER IF NOT EXISTS " + owner(main) + " IDENTIFIED BY '" + randomHex(20) + "' ACCOUNT LOCK",
+		"GRANT SELECT ON `" + main + "`.`host_accounts` TO " + owner(main),
+		"GRANT EXECUTE ON `" + main + hostDatabase + "`.* TO " + owner(main),
+	}
+	for _, table := range hostTables {
+		statements = append(statements, fmt.Sprintf("GRANT SELECT, UPDATE ON `%s`.`%s` TO %s", main, table, owner(main)),
+			// Accounts of an earlier form had views of these names.
+			"DROP VIEW IF EXISTS `"+main+hostDatabase+"`.`"+table+"`")
 	}
 	for _, st := range statements {
-		_, err := db.ExecContext(ctx, st)
+		_, err := conn.ExecContext(ctx, st)
 		if err != nil {
-			return fmt.Errorf("make the views of hosts: %w", err)
+			return fmt.Errorf("make the calls of hosts: %w", err)
+		}
+	}
+	for _, c := range hostCalls {
+		err := renew(ctx, conn, main+hostDatabase, c.procedure(), func(comment string) string { return c.create(main, collation, comment) })
+		if err != nil {
+			return err
+		}
+	}
+	return makeWatch(ctx, conn, main, collation)
+}
+
+const selectComment = `SELECT COALESCE(MAX(routine_comment), '') FROM information_schema.routines WHERE routine_schema = ? AND routine_name = ?`
+
+// renew makes a procedure unless it is there in just this form. Its comment tells.
+func renew(ctx context.Context, conn *sqlx.Conn, database, name string, create func(comment string) string) error {
+	sum := sha256.Sum256([]byte(create("")))
+	want, have := hex.EncodeToString(sum[:16]), ""
+	err := conn.GetContext(ctx, &have, selectComment, database, name)
+	if err != nil {
+		return fmt.Errorf("look at procedure %s: %w", name, err)
+	}
+	if have == want {
+		return nil
+	}
+	for _, st := range []string{"DROP PROCEDURE IF EXISTS `" + database + "`.`" + name + "`", create(want)} {
+		_, err := conn.ExecContext(ctx, st)
+		if err != nil {
+			return fmt.Errorf("make procedure %s: %w", name, err)
 		}
 	}
 	return nil
 }
 
-// RefreshHostViews renews the views of hosts, and what their accounts may do with them,
-// after a migration, where there are any. An account that may not do that leaves them as
-// they are: `kilonova db migrate` with one that may must run before new hosts do.
-func (db *DB) RefreshHostViews(ctx context.Context) error {
+// RefreshHostAccounts renews the calls of hosts, and what their accounts may do, after a
+// migration, where there are any. An account that may not do that leaves them as they are:
+// `kilonova db migrate` with one that may must run before new hosts do.
+func (db *DB) RefreshHostAccounts(ctx context.Context) error {
 	if db.Dialect != MySQL {
 		return nil
 	}
@@ -187,9 +191,19 @@ func (db *DB) RefreshHostViews(ctx context.Context) error {
 	if err != nil || len(accounts) == 0 {
 		return err
 	}
-	err = makeHostViews(ctx, db, main)
+	err = makeHostCalls(ctx, db, main)
 	for _, a := range accounts {
-		for _, st := range grants(main+"_host", fmt.Sprintf("'%s'@'%s'", a.Account, a.Origin)) {
+		account := fmt.Sprintf("'%s'@'%s'", a.Account, a.Origin)
+		for _, view := range hostTables {
+			_, revokeErr := db.ExecContext(ctx, fmt.Sprintf("REVOKE ALL PRIVILEGES ON `%s`.`%s` FROM %s", main+hostDatabase, view, account))
+			if revokeErr != nil && !noGrant(revokeErr) && err == nil {
+				err = revokeErr
+			}
+		}
+		for _, st := range []string{
+			"ALTER USER " + account + " WITH " + accountLimits,
+			grant(main+hostDatabase, account),
+		} {
 			if err == nil {
 				_, err = db.ExecContext(ctx, st)
 			}
@@ -199,6 +213,12 @@ func (db *DB) RefreshHostViews(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// noGrant reports whether there was nothing to revoke.
+func noGrant(err error) bool {
+	var my *mysql.MySQLError
+	return errors.As(err, &my) && (my.Number == 1141 || my.Number == 1146 || my.Number == 1147)
 }
 
 // denied reports whether the database refused for lack of a privilege.
@@ -256,7 +276,10 @@ func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 	}
 	main, _, err := whereAmI(ctx, db)
 	if err == nil {
-		_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+main+"_host`")
+		_, err = db.ExecContext(ctx, "DROP DATABASE IF EXISTS `"+main+hostDatabase+"`")
+	}
+	if err == nil {
+		_, err = db.ExecContext(ctx, "DROP PROCEDURE IF EXISTS `"+main+"`."+watchProcedure)
 	}
 	if err == nil {
 		_, err = db.ExecContext(ctx, "DROP USER IF EXISTS "+owner(main))

@@ -3,11 +3,14 @@ package schema
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"embed"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing/fstest"
+	"time"
 
 	"github.com/pressly/goose/v3"
 )
@@ -66,7 +69,7 @@ func rendered(d Dialect, collation string) (fs.FS, error) {
 	return out, nil
 }
 
-func (db *DB) provider(ctx context.Context) (*goose.Provider, error) {
+func (db *DB) provider(ctx context.Context, on *sql.DB) (*goose.Provider, error) {
 	collation, err := db.collation(ctx)
 	if err != nil {
 		return nil, err
@@ -82,16 +85,25 @@ func (db *DB) provider(ctx context.Context) (*goose.Provider, error) {
 		dialect = goose.DialectMySQL
 	}
 	opts = append(opts, goose.WithDisableGlobalRegistry(true))
-	return goose.NewProvider(dialect, db.DB.DB, files, opts...)
+	return goose.NewProvider(dialect, on, files, opts...)
 }
 
-// Migrate brings the database to this binary's version. Two processes may call it at once.
+// Migrate brings the database to this binary's version. Two processes may call it at once;
+// one that finds nothing to do takes no lock.
 func (db *DB) Migrate(ctx context.Context) error {
-	p, err := db.provider(ctx)
+	if db.current(ctx) {
+		return nil
+	}
+	conns, done, err := db.migrationConns()
+	if err != nil {
+		return err
+	}
+	defer done()
+	p, err := db.provider(ctx, conns)
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
 	}
-	unlock, err := db.lockMigrations(ctx)
+	unlock, err := db.lockMigrations(ctx, conns)
 	if err != nil {
 		return err
 	}
@@ -103,23 +115,97 @@ func (db *DB) Migrate(ctx context.Context) error {
 	return nil
 }
 
-// lockMigrations keeps two starting processes apart. SQLite's own write lock does there.
-func (db *DB) lockMigrations(ctx context.Context) (func(), error) {
+// current reports whether the database has all of this binary's migrations.
+func (db *DB) current(ctx context.Context) bool {
+	var have []int64
+	err := db.SelectContext(ctx, &have, "SELECT version_id FROM goose_db_version WHERE is_applied = 1")
+	if err != nil {
+		return false // it may be empty: the migrations will tell
+	}
+	p, err := db.provider(ctx, db.DB.DB)
+	if err != nil {
+		return false
+	}
+	for _, source := range p.ListSources() {
+		if !slices.Contains(have, source.Version) {
+			return false
+		}
+	}
+	return true
+}
+
+// migrationConns are connections that wait for the locks of tables as long as it takes: a
+// migration that gave up in its middle would be half done.
+func (db *DB) migrationConns() (*sql.DB, func(), error) {
+	if db.Dialect != MySQL {
+		return db.writes.DB, func() {}, nil
+	}
+	cfg := db.config.Clone()
+	setParam(cfg, "innodb_lock_wait_timeout", "3600")
+	conns, err := pool(cfg, 4)
+	if err != nil {
+		return nil, nil, err
+	}
+	return conns.DB, func() { _ = conns.Close() }, nil // its work is done
+}
+
+const (
+	makeMigrationLock = `CREATE TABLE IF NOT EXISTS migration_lock (id INT NOT NULL PRIMARY KEY, taken_at BIGINT NOT NULL) ENGINE=InnoDB`
+	fillMigrationLock = `INSERT IGNORE INTO migration_lock (id, taken_at) VALUES (1, 0)`
+	takeMigrationLock = `UPDATE migration_lock SET taken_at = ? WHERE id = 1`
+)
+
+// How long another process may migrate before this one gives up, and how soon the database
+// lets go of the lock of a process that is gone without a word.
+const (
+	migrationWait  = 120 // seconds
+	migrationSigns = 20  // seconds
+)
+
+// lockMigrations keeps two starting processes apart by a row that one of them has changed
+// and not committed: no account of a host reaches it, and it falls free with its process.
+// SQLite's own write lock does there.
+func (db *DB) lockMigrations(ctx context.Context, conns *sql.DB) (func(), error) {
 	if db.Dialect != MySQL {
 		return func() {}, nil
 	}
-	conn, err := db.Conn(ctx)
+	conn, err := conns.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("lock the migrations: %w", err)
 	}
-	var got int
-	err = conn.QueryRowContext(ctx, "SELECT COALESCE(GET_LOCK('kilonova_migrations', 60), 0)").Scan(&got)
-	if err != nil || got != 1 {
-		_ = conn.Close() // the lock is what failed
-		return nil, fmt.Errorf("lock the migrations: another process holds the lock: %w", err)
+	for _, stmt := range []string{makeMigrationLock, fillMigrationLock,
+		fmt.Sprintf("SET SESSION innodb_lock_wait_timeout = %d, wait_timeout = %d", migrationWait, 3*migrationSigns), "BEGIN"} {
+		if err == nil {
+			_, err = conn.ExecContext(ctx, stmt)
+		}
 	}
+	if err == nil {
+		_, err = conn.ExecContext(ctx, takeMigrationLock, Clock(nil).Now())
+	}
+	if err != nil {
+		_ = conn.Close() // the lock is what failed
+		if Transient(err) {
+			return nil, fmt.Errorf("lock the migrations: another process has been migrating this database for %d s: %w", migrationWait, err)
+		}
+		return nil, fmt.Errorf("lock the migrations: %w", err)
+	}
+	stop := make(chan struct{})
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		for {
+			select {
+			case <-stop:
+				return
+			case <-time.After(migrationSigns * time.Second):
+				_ = conn.PingContext(ctx) // a sign of life; when it cannot be given the lock is lost anyway
+			}
+		}
+	}()
 	return func() {
-		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "SELECT RELEASE_LOCK('kilonova_migrations')")
+		close(stop)
+		<-gone
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
 		_ = conn.Close() // closing frees the lock as well
 	}, nil
 }
@@ -133,7 +219,7 @@ type Status struct {
 
 // Status lists the migrations that this binary knows.
 func (db *DB) Status(ctx context.Context) ([]Status, error) {
-	p, err := db.provider(ctx)
+	p, err := db.provider(ctx, db.DB.DB)
 	if err != nil {
 		return nil, fmt.Errorf("read the migrations: %w", err)
 	}

@@ -27,6 +27,15 @@ const (
 	Diagnose      Kind = "diagnostics"
 )
 
+// Phases are the task_states that a server passes through while its host works.
+var Phases = []string{
+	"networking", "block_device_mapping", "spawning",
+	"rebuild_block_device_mapping", "rebuild_spawning",
+	"reboot_started", "reboot_started_hard",
+	"resize_migrating", "resize_migrated", "resize_finish",
+	"image_snapshot", "image_uploading",
+}
+
 // State is where a work row stands.
 type State string
 

@@ -227,5 +227,5 @@ func migrate(ctx context.Context, db *schema.DB) error {
 	if err != nil || db.Dialect != schema.MySQL {
 		return err
 	}
-	return db.RefreshHostViews(ctx)
+	return db.RefreshHostAccounts(ctx)
 }
