@@ -36,7 +36,7 @@ const (
 type DB struct {
 	*sqlx.DB
 	Dialect     Dialect
-	writes      *sqlx.DB
+	writes      *sqlx.DB      // nil where all share one pool
 	config      *mysql.Config // nil on SQLite
 	addr        string        // where the server is, for the accounts of hosts; "" on SQLite
 	turn        turnstile
@@ -48,9 +48,17 @@ func (db *DB) Exec(query string, args ...any) (sql.Result, error) {
 	return db.ExecContext(context.Background(), query, args...)
 }
 
+// writer is the pool of writes.
+func (db *DB) writer() *sqlx.DB {
+	if db.writes == nil {
+		return db.DB
+	}
+	return db.writes
+}
+
 // Close ends all connections.
 func (db *DB) Close() error {
-	if db.writes == db.DB {
+	if db.writes == nil {
 		return db.DB.Close()
 	}
 	return errors.Join(db.DB.Close(), db.writes.Close())
@@ -59,9 +67,9 @@ func (db *DB) Close() error {
 // Narrow leaves the database one connection for everything, as a test wants it: whoever
 // takes a second one inside a transaction then waits for ever.
 func (db *DB) Narrow() {
-	if db.writes != db.DB {
+	if db.writes != nil {
 		_ = db.writes.Close() // it was just opened: nothing runs on it
-		db.writes = db.DB
+		db.writes = nil
 	}
 	db.SetMaxOpenConns(1)
 }
@@ -134,7 +142,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 		_ = db.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &DB{DB: db, Dialect: SQLite, writes: db, turn: make(turnstile, 1)}, nil
+	return &DB{DB: db, Dialect: SQLite, turn: make(turnstile, 1)}, nil
 }
 
 // hostDatabase is how the names of databases end in which hosts' accounts have their calls.
@@ -172,7 +180,6 @@ func openMySQL(ctx context.Context, dsn string) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db.writes = db.DB
 	if !db.hostAccount {
 		db.writes, err = pool(cfg, mysqlWrites)
 	}

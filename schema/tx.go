@@ -47,7 +47,7 @@ func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
 	defer end()
-	tx, err := db.writes.BeginTxx(ctx, nil)
+	tx, err := db.writer().BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
@@ -67,12 +67,12 @@ func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
 
 // ExecContext runs one statement as a transaction of its own, with the retries of Tx.
 func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return db.one(ctx, func() (sql.Result, error) { return db.writes.ExecContext(ctx, query, args...) })
+	return db.one(ctx, func() (sql.Result, error) { return db.writer().ExecContext(ctx, query, args...) })
 }
 
 // NamedExecContext is ExecContext with the arguments in a struct or map.
 func (db *DB) NamedExecContext(ctx context.Context, query string, arg any) (sql.Result, error) {
-	return db.one(ctx, func() (sql.Result, error) { return db.writes.NamedExecContext(ctx, query, arg) })
+	return db.one(ctx, func() (sql.Result, error) { return db.writer().NamedExecContext(ctx, query, arg) })
 }
 
 func (db *DB) one(ctx context.Context, exec func() (sql.Result, error)) (sql.Result, error) {

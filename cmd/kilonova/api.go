@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/url"
 
 	"github.com/spf13/cobra"
 
@@ -119,6 +120,15 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 	if f.db == "" {
 		return fmt.Errorf("which database? give --db or KILONOVA_DB")
 	}
+	unlock, err := lockFile(dir, "computed-"+url.PathEscape(host)+".lock", fmt.Sprintf("another daemon of host %s runs on %s", host, dir))
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	machine, err := machineID(dir)
+	if err != nil {
+		return err
+	}
 	db, err := schema.Open(ctx, f.db)
 	if err != nil {
 		return err
@@ -133,7 +143,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		return err
 	}
 	defer drv.Close()
-	cfg := computed.Config{DB: db, Driver: drv, Host: host, Log: slog.Default(), HTTPClient: f.driver.client,
+	cfg := computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Log: slog.Default(), HTTPClient: f.driver.client,
 		Bell: work.NewUDPBell(func(string) string { return apiBell })}
 	if bell != "" {
 		rung, at, err := work.ListenUDP(ctx, bell)

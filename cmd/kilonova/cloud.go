@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -212,6 +213,7 @@ func (c *cloud) run(ctx context.Context) {
 	for _, f := range []func(context.Context){
 		c.identity.Run, c.images.Run, c.servers.Keep,
 		func(ctx context.Context) { c.servers.Finish(ctx, c.cfg.Bells.Listen(work.API)) },
+		func(ctx context.Context) { c.db.WatchHostAccounts(ctx, slog.Default()) },
 	} {
 		wg.Add(1)
 		go func() {

@@ -173,7 +173,13 @@ func stateDir(path string) (string, error) {
 
 // lockState keeps a second cloud off the same state folder.
 func lockState(dir string) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	return lockFile(dir, "lock", fmt.Sprintf("another kilonova runs on %s", dir))
+}
+
+// lockFile locks a file of the state folder until the process ends or the function that it
+// gives is called. Held by another process, it is refused with these words.
+func lockFile(dir, name, held string) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("lock the state folder: %w", err)
 	}
@@ -186,7 +192,7 @@ func lockState(dir string) (func(), error) {
 		time.Sleep(100 * time.Millisecond)
 	}
 	_ = f.Close() // it is not ours
-	return nil, fmt.Errorf("another kilonova runs on %s", dir)
+	return nil, errors.New(held)
 }
 
 func openDB(ctx context.Context, dsn, dir string) (*schema.DB, error) {
@@ -212,6 +218,10 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 	if f.driver.kind == driverSim {
 		n = f.simHosts
 	}
+	machine, err := machineID(dir)
+	if err != nil {
+		return nil, err
+	}
 	var out []*computed.Agent
 	for i := range n {
 		host := name
@@ -222,7 +232,7 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 		if err != nil {
 			return nil, err
 		}
-		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: f.driver.client,
+		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: f.driver.client,
 			Register: func(ctx context.Context, info work.HostInfo) error { return hs.Add(ctx, host, info) }})
 		if err != nil {
 			return nil, err
@@ -231,6 +241,9 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 	}
 	return out, nil
 }
+
+// machineID tells the daemons of this state folder from all others, also after a restart.
+func machineID(dir string) (string, error) { return secretFile(filepath.Join(dir, "machine-id")) }
 
 func hostName() string {
 	name, err := os.Hostname()
