@@ -30,6 +30,8 @@ var words = map[Dialect]map[string]string{
 		"nocase":   "TEXT", // an indexed string that is compared by a key beside it: see collations.tsv
 		"bool":     "INTEGER",
 		"table":    "",
+
+		"of servers": "", // where an index is dropped
 	},
 	MySQL: {
 		"id":       "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",

@@ -65,27 +65,32 @@ func (s *Service) forceDelete(w http.ResponseWriter, r *compat.Request) error {
 // destroy deletes a server. One without a host is gone at once; so is one whose host is
 // down: the host clears up when it comes back and finds a guest that is none of its own.
 func (s *Service) destroy(w http.ResponseWriter, r *compat.Request, op string) error {
-	v := of(r)
-	err := transitions[op].Check(v, r.Caller)
-	if err != nil {
-		return err
-	}
-	if v.Task() == Deleting {
-		return r.Answer(w, nil)
-	}
-	here, err := s.hostAnswers(r.Context(), v)
-	if err != nil {
-		return err
-	}
-	if here {
-		_, err = s.begin(r.Context(), r.Caller, v, op, nil)
-	} else {
-		err = s.destroyLocally(r.Context(), r.Caller, v, op)
-	}
+	err := s.end(r.Context(), r.Caller, of(r), op)
 	if err != nil {
 		return err
 	}
 	return r.Answer(w, nil)
+}
+
+// end deletes a server, by its host where there is one that answers. A server that is being
+// deleted is left alone.
+func (s *Service) end(ctx context.Context, c *compat.Caller, v *Server, op string) error {
+	err := transitions[op].Check(v, c)
+	if err != nil {
+		return err
+	}
+	if v.Task() == Deleting {
+		return nil
+	}
+	here, err := s.hostAnswers(ctx, v)
+	if err != nil {
+		return err
+	}
+	if !here {
+		return s.destroyLocally(ctx, c, v, op)
+	}
+	_, err = s.begin(ctx, c, v, op, nil)
+	return err
 }
 
 func (s *Service) hostAnswers(ctx context.Context, v *Server) (bool, error) {

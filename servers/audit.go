@@ -39,6 +39,15 @@ func Total(ctx context.Context, q schema.Querier) (*Totals, error) {
 		sum, d := t.Projects[v.ProjectID], v.quota()
 		t.Projects[v.ProjectID] = quotas.Delta{Instances: sum.Instances + d.Instances, Cores: sum.Cores + d.Cores, RAM: sum.RAM + d.RAM}
 	}
+	var batches []batch // what they have not made yet is taken already
+	err = q.SelectContext(ctx, &batches, `SELECT `+batchColumns+` FROM server_batches`)
+	if err != nil {
+		return nil, fmt.Errorf("add servers up: %w", err)
+	}
+	for i := range batches {
+		sum, d := t.Projects[batches[i].ProjectID], batches[i].quota()
+		t.Projects[batches[i].ProjectID] = quotas.Delta{Instances: sum.Instances + d.Instances, Cores: sum.Cores + d.Cores, RAM: sum.RAM + d.RAM}
+	}
 	return t, nil
 }
 

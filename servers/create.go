@@ -134,20 +134,15 @@ func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	made, err := s.launch(r.Context(), p)
+	first, err := s.launch(r.Context(), p)
 	if err != nil {
 		return err
 	}
-	for _, v := range made {
-		if v.Host != nil {
-			s.Bell.Ring(*v.Host)
-		}
-	}
 	if p.body.ReturnResID != nil && bool(*p.body.ReturnResID) {
-		return r.Answer(w, map[string]string{"reservation_id": made[0].ReservationID})
+		return r.Answer(w, map[string]string{"reservation_id": first.ReservationID})
 	}
-	w.Header().Set("Location", r.SelfURL("/servers/"+made[0].UUID))
-	return r.Answer(w, map[string]any{"server": createdView(r, made[0], p)})
+	w.Header().Set("Location", r.SelfURL("/servers/"+first.UUID))
+	return r.Answer(w, map[string]any{"server": createdView(r, first, p)})
 }
 
 // created is the answer of create: what a client needs before it asks again.
@@ -425,7 +420,14 @@ func (s *Service) planNetworks(r *compat.Request, p *plan) error {
 		}
 	}
 	p.nets, err = s.Networks.Plan(r.Context(), r.Caller, req, p.groups, p.max)
-	return err
+	if err != nil {
+		return err
+	}
+	if p.nets.Fits() < p.min {
+		return compat.Forbidden("Maximum number of ports exceeded")
+	}
+	p.max = min(p.max, p.nets.Fits())
+	return nil
 }
 
 // requested reads the networks field in all its forms.
@@ -469,9 +471,10 @@ func requested(raw json.RawMessage) (networks.Requested, error) {
 	return out, nil
 }
 
-// launch makes the servers of a plan in one transaction: quota, rows, capacity, ports,
-// records and work. A server for which no host has room is made too, in ERROR.
-func (s *Service) launch(ctx context.Context, p *plan) ([]*Server, error) {
+// launch makes the servers of a plan and gives the first: quota, rows, capacity, ports,
+// records and work, in one transaction, or in one for each piece of a batch when they are
+// many. A server for which no host has room is made too, in ERROR.
+func (s *Service) launch(ctx context.Context, p *plan) (*Server, error) {
 	all, err := s.Hosts.Snapshot(ctx)
 	if err != nil {
 		return nil, err
@@ -480,14 +483,19 @@ func (s *Service) launch(ctx context.Context, p *plan) ([]*Server, error) {
 	p.spec.Need = needOf(template.Flavor())
 	delta := quotas.Delta{Instances: 1, Cores: template.VCPUs, RAM: template.MemoryMB}
 	var made []*Server
+	var many *batch
 	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
-		made = nil
+		made, many = nil, nil
 		n, err := s.Quotas.Fit(ctx, tx, p.caller.ProjectID, delta, p.min, p.max)
 		if err != nil {
 			return err
 		}
 		err = s.Quotas.Take(ctx, tx, p.caller.ProjectID, p.caller.UserID, times(delta, n))
 		if err != nil {
+			return err
+		}
+		if n > pieceSize {
+			many, err = s.openBatch(ctx, tx, template, n)
 			return err
 		}
 		for i := range n {
@@ -500,7 +508,24 @@ func (s *Service) launch(ctx context.Context, p *plan) ([]*Server, error) {
 		}
 		return nil
 	})
-	return made, err
+	if err != nil {
+		return nil, err
+	}
+	if many != nil {
+		return s.makeBatch(ctx, p, template, many)
+	}
+	s.ringFor(made)
+	return made[0], nil
+}
+
+// ringFor tells the hosts of new servers that there is work.
+func (s *Service) ringFor(made []*Server) {
+	for i, v := range made {
+		if v.Host == nil || i > 0 && made[i-1].HostName() == *v.Host {
+			continue
+		}
+		s.Bell.Ring(*v.Host)
+	}
 }
 
 func times(d quotas.Delta, n int) quotas.Delta {

@@ -13,8 +13,9 @@ import (
 )
 
 // Keep does the periodic tasks of the servers until ctx ends, in the one process of the
-// cluster that holds the lease: it ends work that passed its deadline, follows guests that
-// stopped or started by themselves, and confirms resizes whose window is over.
+// cluster that holds the lease: it ends work that passed its deadline and creates of many
+// whose process is gone, follows guests that stopped or started by themselves, and confirms
+// resizes whose window is over.
 func (s *Service) Keep(ctx context.Context) {
 	const every, lease = time.Second, 15 * time.Second
 	tick := time.NewTicker(every)
@@ -36,7 +37,7 @@ func (s *Service) Keep(ctx context.Context) {
 }
 
 func (s *Service) keepOnce(ctx context.Context) error {
-	return schema.Tasks(ctx, s.endOverdue, s.followStopped, s.followStarted, s.confirmOld)
+	return schema.Tasks(ctx, s.endOverdue, s.endLapsed, s.followStopped, s.followStarted, s.confirmOld)
 }
 
 var selectOverdue = `SELECT ` + workColumns + ` FROM work WHERE deadline < ? AND id > ? ORDER BY id LIMIT ` + strconv.Itoa(schema.PageSize)
