@@ -610,7 +610,7 @@ func (s *Service) template(p *plan) *Server {
 		FlavorID: f.ID, FlavorName: f.Name, VCPUs: f.VCPUs, MemoryMB: f.MemoryMB, RootGB: f.RootGB,
 		EphemeralGB: f.EphemeralGB, SwapMB: f.SwapMB, ExtraSpecs: encode(orEmpty(f.ExtraSpecs)),
 		ImageID: p.image.ID, ImageMeta: encode(p.image.Guest()), Metadata: encode(orEmpty(b.Metadata)),
-		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive),
+		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive) || wantsConfigDrive(p.image.Guest().Properties),
 		AccessIPv4: canonical(b.AccessIPv4), AccessIPv6: canonical(b.AccessIPv6), DiskConfig: diskConfig(b.DiskConfig, p.image.Guest().Properties),
 		ReservationID:  "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"),
 		SchedulerHints: encode(p.hints.raw()), Placement: placementOf(p), CreatedAt: now, UpdatedAt: now,
@@ -728,27 +728,4 @@ func randomText(n int, alphabet string) string {
 		out[i] = alphabet[int(v%uint32(len(alphabet)))]
 	}
 	return string(out)
-}
-
-// imageEnums are the image properties of which a wrong value refuses the server.
-var imageEnums = map[string][]string{
-	"hw_disk_bus":      {"virtio", "scsi", "sata", "ide", "usb", "fdc", "xen", "lxc", "uml"},
-	"hw_cdrom_bus":     {"virtio", "scsi", "sata", "ide", "usb", "fdc", "xen", "lxc", "uml"},
-	"hw_vif_model":     {"virtio", "e1000", "e1000e", "ne2k_pci", "pcnet", "rtl8139", "lan9118", "igb", "vmxnet", "vmxnet3", "netfront", "spapr-vlan", "sriov"},
-	"hw_video_model":   {"vga", "virtio", "qxl", "cirrus", "bochs", "gop", "none", "vmvga", "xen"},
-	"hw_firmware_type": {"bios", "uefi"},
-	"hw_rng_model":     {"virtio"},
-	"hw_pointer_model": {"usbtablet"},
-	"img_config_drive": {"optional", "mandatory"},
-	"os_type":          {"linux", "windows"},
-}
-
-func checkImageProperties(properties map[string]string) error {
-	for name, values := range imageEnums {
-		v, ok := properties[name]
-		if ok && !slices.Contains(values, v) {
-			return compat.BadRequest("Invalid image metadata. Error: Invalid input for field/attribute %s. Value: %s. Valid values are %s", name, v, fmt.Sprint(values))
-		}
-	}
-	return nil
 }

@@ -23,6 +23,7 @@ func (s *Service) guest(ctx context.Context, q schema.Querier, v *Server) (*work
 		g.ProjectName, g.UserName = s.Names.ProjectName(ctx, v.ProjectID), s.Names.UserName(ctx, v.UserID)
 	}
 	decode(v.ImageMeta, &g.Image)
+	g.Image.Properties = presentProperties(g.Image.Properties)
 	decode(v.Metadata, &g.Metadata)
 	decode(v.SecurityGroups, &g.SecurityGroups)
 	if v.KeyData != nil {

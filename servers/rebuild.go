@@ -93,6 +93,9 @@ func (s *Service) rebuild(w http.ResponseWriter, r *compat.Request) error {
 		decode(v.ImageMeta, &before)
 		c["old_state"] = encode(oldState{VMState: v.VMState, Image: &before})
 		c["image_id"], c["image_meta"] = img.ID, encode(img.Guest())
+		if wantsConfigDrive(img.Guest().Properties) {
+			c["config_drive"] = true
+		}
 		g := *old
 		g.Image = img.Guest()
 		s.applyRebuild(&g, &body, c)

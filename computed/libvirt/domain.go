@@ -353,6 +353,7 @@ var allowed = map[string][]string{
 	"hw_video_model":     {"vga", "cirrus", "qxl", "virtio", "bochs", "none"},
 	"hw_scsi_model":      {"virtio-scsi", "lsilogic", "lsisas1078"},
 	"hw_rng_model":       {"virtio"},
+	"hw_input_bus":       {"usb", "virtio"},
 	"hw_watchdog_action": {"disabled", "reset", "poweroff", "pause", "none"},
 	"hw_firmware_type":   {"bios", "uefi"},
 	"hw_pointer_model":   {"usbtablet", "ps2mouse"},
@@ -540,6 +541,9 @@ func (d *Driver) processors(g *work.Guest, doc *domainDoc) error {
 	if err != nil {
 		return err
 	}
+	if t == (topology{}) {
+		t = imageTopology(g)
+	}
 	t.Cores, t.Threads = max(t.Cores, 1), max(t.Threads, 1)
 	if t.Sockets <= 0 {
 		t.Sockets = g.Flavor.VCPUs / (t.Cores * t.Threads)
@@ -562,6 +566,26 @@ func (d *Driver) processors(g *work.Guest, doc *domainDoc) error {
 		doc.CPUTune = &tune
 	}
 	return nil
+}
+
+// imageTopology is the topology that the image prefers, where the flavor says nothing and
+// the processors can be had in that form; otherwise it is zero.
+func imageTopology(g *work.Guest) topology {
+	var t topology
+	for key, to := range map[string]*int{"hw_cpu_sockets": &t.Sockets, "hw_cpu_cores": &t.Cores, "hw_cpu_threads": &t.Threads} {
+		n, err := strconv.Atoi(g.Image.Properties[key])
+		if err == nil {
+			*to = n
+		}
+	}
+	whole := t.Sockets
+	if whole == 0 {
+		whole = g.Flavor.VCPUs / max(t.Cores, 1) / max(t.Threads, 1)
+	}
+	if t.Sockets < 0 || t.Cores < 0 || t.Threads < 0 || whole*max(t.Cores, 1)*max(t.Threads, 1) != g.Flavor.VCPUs {
+		return topology{}
+	}
+	return t
 }
 
 // platform fills firmware, features and clock.
@@ -740,7 +764,11 @@ func (d *Driver) otherDevices(g *work.Guest, dev *devices) error {
 	dev.Video = videoDoc{typeAttr{video}}
 	dev.Balloon = balloonDoc{Model: "virtio", Stats: statsDoc{10}}
 	if g.Image.Properties["hw_pointer_model"] != "ps2mouse" {
-		dev.Inputs = append(dev.Inputs, inputDoc{"tablet", "usb"})
+		bus, err := property(g, "hw_input_bus", "usb")
+		if err != nil {
+			return err
+		}
+		dev.Inputs = append(dev.Inputs, inputDoc{"tablet", bus})
 	}
 	agent, err := boolProperty(g.Image.Properties, "hw_qemu_guest_agent")
 	if err != nil {

@@ -1,0 +1,94 @@
+package servers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestImageProperties: what an image may say, in all its spellings, and what hosts are told.
+func TestImageProperties(t *testing.T) {
+	tests := []struct {
+		name, value string
+		as, told    string
+		complaint   string
+	}{
+		{"os_type", "Linux", "os_type", "linux", ""}, {"os_type", "WINDOWS", "os_type", "windows", ""}, {"os_type", "beos", "", "", "Field value beos is invalid"},
+		{"hw_vif_model", "VirtualE1000", "hw_vif_model", "e1000", ""}, {"hw_vif_model", "VirtualVmxnet3", "hw_vif_model", "vmxnet3", ""},
+		{"hw_vif_model", "VIRTIO", "hw_vif_model", "virtio", ""}, {"hw_vif_model", "ne3000", "", "", "Field value ne3000 is invalid"},
+		{"hw_disk_bus", "SCSI", "", "", "Field value SCSI is invalid"}, {"hw_disk_bus", "scsi", "hw_disk_bus", "scsi", ""}, {"hw_cdrom_bus", "nvme", "", "", "Field value nvme is invalid"},
+		{"hw_scsi_model", "paraVirtual", "hw_scsi_model", "vmpvscsi", ""}, {"hw_scsi_model", "lsiLogicsas", "hw_scsi_model", "lsisas1068", ""},
+		{"vmware_adaptertype", "ide", "hw_disk_bus", "ide", ""}, {"vmware_adaptertype", "lsiLogic", "hw_scsi_model", "lsilogic", ""}, {"vmware_adaptertype", "x", "", "", "Field value x is invalid"},
+		{"architecture", "amd64", "hw_architecture", "x86_64", ""}, {"hw_architecture", "i586", "hw_architecture", "i686", ""}, {"architecture", "z80", "", "", "Architecture name 'z80' is not valid"},
+		{"vm_mode", "HV", "hw_vm_mode", "hvm", ""}, {"hw_vm_mode", "x", "", "", "Virtual machine mode 'x' is not valid"},
+		{"hypervisor_type", "xapi", "img_hv_type", "xen", ""}, {"img_hv_type", "QEMU", "img_hv_type", "qemu", ""}, {"img_hv_type", "x", "", "", "Hypervisor virt type 'x' is not valid"},
+		{"hw_boot_menu", "YES", "hw_boot_menu", "true", ""}, {"hw_qemu_guest_agent", "nonsense", "hw_qemu_guest_agent", "false", ""},
+		{"hw_cpu_cores", " 2 ", "hw_cpu_cores", "2", ""}, {"hw_cpu_cores", "two", "", "", "invalid literal for int() with base 10: 'two'"},
+		{"hw_video_model", "VGA", "", "", "Field value VGA is invalid"}, {"hw_watchdog_action", "explode", "", "", "Field value explode is invalid"},
+		{"img_config_drive", "always", "", "", "Field value always is invalid"}, {"hw_firmware_type", "efi", "", "", "Field value efi is invalid"},
+		{"hypervisor_version_requires", ">=2.6", "img_hv_requested_version", ">=2.6", ""}, {"img_hv_requested_version", "new", "", "", "Version new is not a valid predicate"},
+		{"hw_machine_type", "anything", "hw_machine_type", "anything", ""}, {"my_own", "Anything", "my_own", "Anything", ""}, {"hw_unknown", "X", "hw_unknown", "X", ""},
+	}
+	for _, tt := range tests {
+		got, err := readImageProperties(map[string]string{tt.name: tt.value})
+		switch {
+		case tt.complaint != "":
+			if err == nil || !strings.Contains(err.Error(), "Invalid image metadata. Error: "+tt.complaint) {
+				t.Errorf("%s=%q: %v, %v; want %q", tt.name, tt.value, got, err, tt.complaint)
+			}
+		case err != nil || got[tt.as] != tt.told:
+			t.Errorf("%s=%q: %v, %v; want %s=%q", tt.name, tt.value, got, err, tt.as, tt.told)
+		}
+	}
+	got, err := readImageProperties(map[string]string{"architecture": "i686", "hw_architecture": "x86_64"})
+	if err != nil || got["hw_architecture"] != "x86_64" || len(got) != 1 {
+		t.Errorf("of two names: %v, %v", got, err)
+	}
+}
+
+// TestImagePropertiesOfServers: create and rebuild refuse alike, and act on what they take.
+func TestImagePropertiesOfServers(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		image := func(name, value string) string {
+			return c.newImage(ours+" member", fmt.Sprintf(`"name":"i",%q:%q`, name, value))
+		}
+		plain := c.image
+		id := c.boot("plain")
+		for _, tt := range []struct {
+			name, value string
+			fine        bool
+			drive       string
+		}{
+			{"os_type", "Linux", true, ""}, {"hw_vif_model", "VirtualE1000", true, ""}, {"hw_disk_bus", "floppy", false, ""},
+			{"img_config_drive", "optional", true, ""}, {"img_config_drive", "mandatory", true, "True"}, {"img_config_drive", "maybe", false, ""},
+		} {
+			c.image = image(tt.name, tt.value)
+			made, rebuilt := 400, 400
+			if tt.fine {
+				made, rebuilt = 202, 202
+			}
+			a := c.want(made, "POST", "/servers", c.createBody("it", ""))
+			b := c.act(rebuilt, id, `{"rebuild":{"imageRef":"`+c.image+`"}}`)
+			if !tt.fine && (a.body != b.body || !strings.Contains(a.body, "Invalid image metadata. Error: Field value "+tt.value+" is invalid")) {
+				t.Errorf("%s=%s: %s, %s", tt.name, tt.value, a.body, b.body)
+			}
+			if !tt.fine {
+				continue
+			}
+			var told string
+			err := c.db.Get(&told, "SELECT args FROM work WHERE kind = 'spawn' ORDER BY id DESC LIMIT 1")
+			if err != nil || tt.name == "hw_vif_model" && !strings.Contains(told, `"hw_vif_model":"e1000"`) {
+				t.Errorf("%s=%s: the host is told %s, %v", tt.name, tt.value, told, err)
+			}
+			c.settle()
+			for _, one := range []string{a.text("server", "id"), id} {
+				if got := c.is(one, "ACTIVE").text("server", "config_drive"); got != tt.drive {
+					t.Errorf("%s=%s: config_drive is %q", tt.name, tt.value, got)
+				}
+			}
+			c.want(204, "DELETE", "/servers/"+a.text("server", "id"), "")
+			c.settle()
+		}
+		c.image = plain
+	})
+}
