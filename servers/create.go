@@ -336,7 +336,7 @@ func (s *Service) planSizes(r *compat.Request, p *plan) error {
 	if p.swap > f.SwapMB {
 		return compat.BadRequest("Block Device Mapping is Invalid: Swap drive requested is larger than instance type allows.")
 	}
-	return checkImageProperties(img.Guest().Properties)
+	return checkImageProperties(p.flavor.Work(), img)
 }
 
 func (s *Service) planKey(r *compat.Request, p *plan) error {

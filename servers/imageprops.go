@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"kilonova/compat"
+	"kilonova/images"
+	"kilonova/work"
 )
 
 // imageProperty is an image property that means something to a server. Its reader gives the
@@ -219,9 +221,14 @@ func readImageProperties(given map[string]string) (map[string]string, error) {
 	return out, nil
 }
 
-func checkImageProperties(given map[string]string) error {
-	_, err := readImageProperties(given)
-	return err
+// checkImageProperties gives a 400 Fault when a server of the flavor cannot be what the image
+// says.
+func checkImageProperties(f work.Flavor, img *images.Image) error {
+	properties, err := readImageProperties(img.Guest().Properties)
+	if err != nil {
+		return err
+	}
+	return meet(f, img.Name, properties)
 }
 
 // presentProperties is readImageProperties of an image that was checked when it was chosen:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"kilonova/work"
 )
 
 // TestImageProperties: what an image may say, in all its spellings, and what hosts are told.
@@ -91,4 +93,37 @@ func TestImagePropertiesOfServers(t *testing.T) {
 		}
 		c.image = plain
 	})
+}
+
+// TestFlavorsMeetImages: what a flavor forbids an image cannot ask for.
+func TestFlavorsMeetImages(t *testing.T) {
+	type texts = map[string]string
+	tests := []struct {
+		specs, properties texts
+		vcpus             int
+		complaint         string
+	}{
+		{texts{"hw:serial_port_count": "2"}, texts{"hw_serial_port_count": "2"}, 1, ""},
+		{texts{"hw:serial_port_count": "2"}, texts{"hw_serial_port_count": "3"}, 1, "Forbidden to exceed flavor value of number of serial ports"},
+		{texts{"hw:serial_port_count": "many"}, nil, 1, "expected an integer, got 'many'"},
+		{texts{"hw:pmu": "yes"}, texts{"hw_pmu": "1"}, 1, ""},
+		{texts{"hw:pmu": "no"}, texts{"hw_pmu": "1"}, 1, "Flavor m has hw:pmu extra spec explicitly set to False, conflicting with image i which has hw_pmu explicitly set to True."},
+		{texts{"hw:vif_multiqueue_enabled": "true"}, texts{"hw_vif_multiqueue_enabled": "no"}, 1, ""},
+		{texts{"hw:vif_multiqueue_enabled": "true"}, texts{"hw_vif_multiqueue_enabled": "no"}, 2, "hw:vif_multiqueue_enabled extra spec explicitly set to True"},
+		{texts{"hw:cpu_max_sockets": "2"}, texts{"hw_cpu_max_sockets": "2", "hw_cpu_sockets": "2"}, 4, ""},
+		{texts{"hw:cpu_max_sockets": "2"}, texts{"hw_cpu_max_sockets": "4"}, 4, "Image vCPU topology limits (sockets=4, cores=0, threads=0) exceeds the limits of the flavor (sockets=2, cores=0, threads=0)"},
+		{texts{"hw:cpu_max_cores": "2"}, texts{"hw_cpu_cores": "4"}, 4, "Image vCPU topology (sockets=0, cores=4, threads=0) exceeds the limits of the flavor or image (sockets=65536, cores=2, threads=65536)"},
+		{nil, texts{"hw_cpu_max_threads": "1", "hw_cpu_threads": "2"}, 4, "exceeds the limits of the flavor or image"},
+		{texts{"hw:cpu_cores": "x"}, nil, 4, "Invalid flavor extra spec. Error: invalid literal for int() with base 10: 'x'"},
+	}
+	for _, tt := range tests {
+		properties, err := readImageProperties(tt.properties)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = meet(work.Flavor{Name: "m", VCPUs: tt.vcpus, ExtraSpecs: tt.specs}, "i", properties)
+		if tt.complaint == "" && err != nil || tt.complaint != "" && (err == nil || !strings.Contains(err.Error(), tt.complaint)) {
+			t.Errorf("%v and %v: %v; want %q", tt.specs, tt.properties, err, tt.complaint)
+		}
+	}
 }

@@ -137,7 +137,7 @@ func (s *Service) rebuildImage(r *compat.Request, v *Server, ref string) (*image
 			return nil, compat.BadRequest("Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.", disk, size)
 		}
 	}
-	return img, checkImageProperties(img.Guest().Properties)
+	return img, checkImageProperties(f, img)
 }
 
 func lastElement(ref string) reference {
