@@ -16,7 +16,7 @@ func (s *Service) groupKind() *kind {
 		attrs: append(standard("g"), []attribute{
 			{name: "name", column: "g.name", post: members, put: members},
 			{name: "stateful", column: "g.stateful", form: boolean, post: members, put: members},
-			{name: "shared", column: "0", form: boolean},
+			{name: "shared", column: never, form: boolean},
 		}...),
 		missing:    func(id string) *compat.Fault { return compat.AsFault(groupNotFound(id)) },
 		beforeRead: s.ensureDefaultGroup,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"kilonova/compat"
 	"kilonova/schema"
@@ -28,8 +29,10 @@ type kind struct {
 	single, plural string // keys of bodies
 	path           string
 	from, columns  string
-	alias          string // of its own table in from
-	shared         string // SQL: everybody may see the row
+	alias          string   // of its own table in from
+	shared         string   // SQL: everybody may see the row
+	landlord       []string // verbs: what the owner of the network may do to what others have on it, besides reading
+	filters        map[string]specialFilter
 	tagged         bool
 	writers        access // who may make, change and delete it
 	attrs          []attribute
@@ -93,7 +96,8 @@ func (s *Service) owned(ctx context.Context, q schema.Querier, k *kind, c *compa
 		return nil, err
 	}
 	a := old.about()
-	if !everything(c) && a.project != c.ProjectID && (a.landlord == "" || a.landlord != c.ProjectID) {
+	lets := a.landlord == c.ProjectID && slices.Contains(k.landlord, verb)
+	if !everything(c) && a.project != c.ProjectID && !lets {
 		return nil, forbidden("rule:" + verb + "_" + k.single)
 	}
 	return old, nil

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jmoiron/sqlx"
@@ -35,8 +36,11 @@ type query struct {
 // maxFilterValues bounds an IN list that a client makes.
 const maxFilterValues = 2000
 
-// parse reads the query string of a list. What it does not know it ignores, as Neutron
-// does. Faults: 400 for a value that cannot be.
+// controls are the parameters of a list that are no filters.
+var controls = map[string]bool{"fields": true, "sort_key": true, "sort_dir": true, "limit": true, "marker": true, "page_reverse": true}
+
+// parse reads the query string of a list. Faults: 400 for a filter that there is not and for
+// a value that cannot be.
 func (k *kind) parse(r *request) (*query, error) {
 	params, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
@@ -61,7 +65,8 @@ func (k *kind) parse(r *request) (*query, error) {
 	if err != nil {
 		return nil, err
 	}
-	if text := params.Get("limit"); text != "" {
+	if params.Has("limit") {
+		text := params.Get("limit")
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n < 0 {
 			return nil, badRequest("Limit must be an integer 0 or greater and not '%s'", clip(text))
@@ -90,8 +95,12 @@ func fieldsOf(params url.Values) map[string]bool {
 // addFilters reads the filters. Those on what only admins see do nothing for others, who could
 // guess the value by them.
 func (k *kind) addFilters(q *query, all bool) error {
-	for name, vs := range q.params {
-		if special := specialFilters[name]; special != nil {
+	for _, name := range sortedKeys(q.params) {
+		vs := q.params[name]
+		if controls[name] {
+			continue
+		}
+		if special := k.special(name); special != nil {
 			c, err := special(k, vs)
 			if err != nil {
 				return err
@@ -100,7 +109,10 @@ func (k *kind) addFilters(q *query, all bool) error {
 			continue
 		}
 		a := k.attribute(name)
-		if a == nil || a.column == "" || (a.hidden && !all) {
+		if a == nil || a.column == "" {
+			return badRequest("['%s'] is invalid attribute for filtering", clip(name))
+		}
+		if a.hidden && !all {
 			continue
 		}
 		args := make([]any, 0, len(vs))
@@ -117,7 +129,16 @@ func (k *kind) addFilters(q *query, all bool) error {
 }
 
 func (a *attribute) filterValue(v string) (any, error) {
+	if a.filter != nil {
+		return a.filter(v)
+	}
 	switch a.form {
+	case hardware:
+		mac, ok := parseMAC(v)
+		if ok {
+			return mac, nil
+		}
+		return v, nil // finds nothing
 	case boolean:
 		b, ok := parseBool(v)
 		if !ok {
@@ -137,14 +158,38 @@ func (a *attribute) filterValue(v string) (any, error) {
 	return v, nil
 }
 
-// specialFilters are those that are no attribute's plain value.
-var specialFilters = map[string]func(k *kind, vs []string) (condition, error){
-	"tags":            func(k *kind, vs []string) (condition, error) { return k.withTags(vs, true, false) },
-	"tags-any":        func(k *kind, vs []string) (condition, error) { return k.withTags(vs, false, false) },
-	"not-tags":        func(k *kind, vs []string) (condition, error) { return k.withTags(vs, true, true) },
-	"not-tags-any":    func(k *kind, vs []string) (condition, error) { return k.withTags(vs, false, true) },
-	"fixed_ips":       (*kind).withAddresses,
-	"security_groups": (*kind).inGroups,
+// specialFilter is a filter that is no attribute's plain value.
+type specialFilter func(k *kind, vs []string) (condition, error)
+
+var tagFilters = map[string]specialFilter{
+	"tags":         func(k *kind, vs []string) (condition, error) { return k.withTags(vs, true, false) },
+	"tags-any":     func(k *kind, vs []string) (condition, error) { return k.withTags(vs, false, false) },
+	"not-tags":     func(k *kind, vs []string) (condition, error) { return k.withTags(vs, true, true) },
+	"not-tags-any": func(k *kind, vs []string) (condition, error) { return k.withTags(vs, false, true) },
+}
+
+func (k *kind) special(name string) specialFilter {
+	switch {
+	case name == "changed_since":
+		return (*kind).changedSince
+	case k.tagged && tagFilters[name] != nil:
+		return tagFilters[name]
+	}
+	return k.filters[name]
+}
+
+// changedSince is about the time that clients see, which is in whole seconds: what changed a
+// moment after it changed at it.
+func (k *kind) changedSince(vs []string) (condition, error) {
+	t, err := compat.ParseTime(vs[0])
+	if err != nil {
+		return condition{}, invalidInput("The input changed_since must be in the following format: YYYY-MM-DDTHH:MM:SSZ")
+	}
+	since := t.Truncate(time.Second)
+	if since.Before(t) {
+		since = since.Add(time.Second)
+	}
+	return condition{k.alias + ".updated_at >= ?", []any{since.UnixMicro()}}, nil
 }
 
 func (k *kind) withTags(vs []string, all, not bool) (condition, error) {
@@ -168,12 +213,17 @@ func (k *kind) withTags(vs []string, all, not bool) (condition, error) {
 // withAddresses is fixed_ips=ip_address=A, =subnet_id=S and =ip_address_substr=T: of one kind
 // any may match, of different kinds all must.
 func (k *kind) withAddresses(vs []string) (condition, error) {
-	if k.single != "port" {
-		return condition{"1 = 1", nil}, nil
-	}
 	parts := map[string][]string{}
 	for _, v := range vs {
-		name, value, _ := strings.Cut(v, "=")
+		name, value, ok := strings.Cut(v, "=")
+		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+		if !ok || name == "" {
+			return condition{}, invalidInput("'%s' is not of the form <key>=[value]", clip(v))
+		}
+		a, isAddress := parseAddress(value)
+		if isAddress {
+			value = a.String()
+		}
 		parts[name] = append(parts[name], value)
 	}
 	out := condition{sql: "EXISTS (SELECT 1 FROM port_addresses fa JOIN subnets fs ON fs.id = fa.subnet_id WHERE fa.port_id = p.id"}
@@ -203,15 +253,12 @@ func (k *kind) withAddresses(vs []string) (condition, error) {
 var likeEscape = strings.NewReplacer("!", "!!", "%", "!%", "_", "!_")
 
 func (k *kind) inGroups(vs []string) (condition, error) {
-	if k.single != "port" {
-		return condition{"1 = 1", nil}, nil
-	}
 	return condition{"EXISTS (SELECT 1 FROM port_security_groups fm JOIN security_groups fg ON fg.id = fm.group_id WHERE fm.port_id = p.id AND fg.uuid IN (?))", []any{vs}}, nil
 }
 
 func (k *kind) addOrder(q *query) error {
 	keys, dirs := q.params["sort_key"], q.params["sort_dir"]
-	if len(dirs) > 0 && len(dirs) != len(keys) {
+	if len(dirs) != len(keys) {
 		return badRequest("The number of sort_keys and sort_dirs must be same")
 	}
 	if len(keys) > 8 {
@@ -220,19 +267,12 @@ func (k *kind) addOrder(q *query) error {
 	for i, name := range keys {
 		a := k.attribute(name)
 		if a == nil || a.column == "" || a.hidden {
-			return badRequest("'%s' is an invalid attribute for sort keys", clip(name))
+			return badRequest("['%s'] is invalid attribute for sort_keys", clip(name))
 		}
-		desc := false
-		if len(dirs) > 0 {
-			switch dirs[i] {
-			case "asc":
-			case "desc":
-				desc = true
-			default:
-				return badRequest("The value for sort_dir must be 'asc' or 'desc', not '%s'", clip(dirs[i]))
-			}
+		if dirs[i] != "asc" && dirs[i] != "desc" {
+			return badRequest("['%s'] is invalid value for sort_dirs, valid value is 'asc' and 'desc'", clip(dirs[i]))
 		}
-		q.columns, q.descend = append(q.columns, a.column), append(q.descend, desc)
+		q.columns, q.descend = append(q.columns, a.column), append(q.descend, dirs[i] == "desc")
 	}
 	q.columns, q.descend = append(q.columns, k.alias+".id"), append(q.descend, false)
 	return nil
@@ -240,13 +280,36 @@ func (k *kind) addOrder(q *query) error {
 
 // visible limits rows to what the caller may see.
 func (k *kind) visible(c *compat.Caller) condition {
-	switch {
-	case everything(c):
+	if everything(c) {
 		return condition{"1 = 1", nil}
-	case k.shared != "":
-		return condition{"(" + k.alias + ".project_id = ? OR " + k.shared + ")", []any{c.ProjectID}}
 	}
-	return condition{k.alias + ".project_id = ?", []any{c.ProjectID}}
+	sql, args := k.alias+".project_id = ?", []any{c.ProjectID}
+	if len(k.landlord) > 0 {
+		sql, args = sql+" OR n.project_id = ?", append(args, c.ProjectID)
+	}
+	if k.shared != "" {
+		sql += " OR " + k.shared
+	}
+	return condition{"(" + sql + ")", args}
+}
+
+const ownNetworks = `SELECT id FROM networks WHERE project_id = ? ORDER BY id LIMIT 10000`
+
+// visibleList is visible for a whole list: the networks of a landlord are named, so that the
+// database finds what is on them by an index.
+func (s *Service) visibleList(ctx context.Context, k *kind, c *compat.Caller) (condition, error) {
+	if everything(c) || k.shared != "" || len(k.landlord) == 0 {
+		return k.visible(c), nil
+	}
+	var keys []int64
+	err := s.db.SelectContext(ctx, &keys, ownNetworks, c.ProjectID)
+	if err != nil {
+		return condition{}, fmt.Errorf("read the caller's networks: %w", err)
+	}
+	if len(keys) == 0 {
+		return condition{k.alias + ".project_id = ?", []any{c.ProjectID}}, nil
+	}
+	return condition{"(" + k.alias + ".project_id = ? OR " + k.alias + ".network_id IN (?))", []any{c.ProjectID, keys}}, nil
 }
 
 // after is the condition for rows that follow the marker in the list's order.
@@ -278,7 +341,11 @@ func (s *Service) after(ctx context.Context, k *kind, c *compat.Caller, q *query
 
 // page reads the rows of a list request.
 func (s *Service) page(ctx context.Context, k *kind, c *compat.Caller, q *query) ([]record, error) {
-	where := append([]condition{k.visible(c)}, q.where...)
+	see, err := s.visibleList(ctx, k, c)
+	if err != nil {
+		return nil, err
+	}
+	where := append([]condition{see}, q.where...)
 	if q.marker != "" {
 		cond, err := s.after(ctx, k, c, q)
 		if err != nil {

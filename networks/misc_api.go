@@ -61,6 +61,7 @@ var extensions = []extension{
 	{Alias: "availability_zone", Name: "Availability Zone", Description: "The availability zone extension."},
 	{Alias: "binding", Name: "Port Binding", Description: "Expose port bindings of a virtual port to external application"},
 	{Alias: "empty-string-filtering", Name: "Empty String Filtering Extension", Description: "Allow filtering by attributes with empty string value"},
+	{Alias: "filter-validation", Name: "Filter parameters validation", Description: "Provides validation on filter parameters."},
 	{Alias: "ip-substring-filtering", Name: "IP address substring filtering", Description: "Provides IP address substring filtering when listing ports"},
 	{Alias: "net-mtu", Name: "Network MTU", Description: "Provides MTU attribute for a network resource."},
 	{Alias: "net-mtu-writable", Name: "Network MTU (writable)", Description: "Provides a writable MTU attribute for a network resource."},

@@ -9,6 +9,9 @@ import (
 	"kilonova/schema"
 )
 
+// never is the SQL of what nothing here is. A bare 0 would be a column's number to ORDER BY.
+const never = "(0 + 0)"
+
 func (s *Service) networkKind() *kind {
 	k := &kind{
 		single: "network", plural: "networks", path: "networks", tagged: true, writers: members,
@@ -19,13 +22,14 @@ func (s *Service) networkKind() *kind {
 			{name: "shared", column: "n.shared", form: boolean, post: admins, put: admins},
 			{name: "mtu", column: "n.mtu", form: number, post: members, put: members},
 			{name: "port_security_enabled", column: "n.port_security_enabled", form: boolean, post: members, put: members},
-			{name: "router:external", column: "0", form: boolean, post: admins, put: admins},
-			{name: "is_default", column: "0", form: boolean, post: admins, put: admins},
+			{name: "router:external", column: never, form: boolean, post: admins, put: admins},
+			{name: "is_default", column: never, form: boolean, post: admins, put: admins},
 			{name: "availability_zone_hints", form: listOnly, valid: checkZones, post: members},
 			{name: "provider:network_type", column: "n.network_type", form: textNull, post: admins, put: admins, hidden: true},
 			{name: "provider:physical_network", column: "COALESCE(n.physical_network, '')", form: textNull, post: admins, put: admins, hidden: true},
 			{name: "provider:segmentation_id", column: "COALESCE(n.segmentation_id, 0)", form: numNull, post: admins, put: admins, hidden: true},
 			{name: "status", column: "'ACTIVE'"},
+			{name: "vlan_transparent", column: never, form: boolean}, {name: "qinq", column: never, form: boolean},
 		}...),
 		missing: networkNotFound,
 		insert:  s.createNetwork, change: s.changeNetwork, delete: s.deleteNetwork,

@@ -53,31 +53,32 @@ type Route struct {
 
 // Subnet is a row of subnets.
 type Subnet struct {
-	Key         int64          `db:"id"`
-	ID          string         `db:"uuid"`
-	NetworkKey  int64          `db:"network_id"`
-	NetworkID   string         `db:"network_uuid"`
-	ProjectID   string         `db:"project_id"`
-	Name        string         `db:"name"`
-	Description string         `db:"description"`
-	Version     int            `db:"ip_version"`
-	CIDR        string         `db:"cidr"`
-	Gateway     sql.NullString `db:"gateway_ip"`
-	DHCP        bool           `db:"enable_dhcp"`
-	RawPools    string         `db:"allocation_pools"`
-	RawDNS      string         `db:"dns_nameservers"`
-	RawRoutes   string         `db:"host_routes"`
-	Revision    int64          `db:"revision"`
-	CreatedAt   schema.Micros  `db:"created_at"`
-	UpdatedAt   schema.Micros  `db:"updated_at"`
-	GatewayHeld bool           `db:"gateway_held"` // by a port, which is the router then
+	Key          int64          `db:"id"`
+	ID           string         `db:"uuid"`
+	NetworkKey   int64          `db:"network_id"`
+	NetworkID    string         `db:"network_uuid"`
+	NetworkOwner string         `db:"network_owner"`
+	ProjectID    string         `db:"project_id"`
+	Name         string         `db:"name"`
+	Description  string         `db:"description"`
+	Version      int            `db:"ip_version"`
+	CIDR         string         `db:"cidr"`
+	Gateway      sql.NullString `db:"gateway_ip"`
+	DHCP         bool           `db:"enable_dhcp"`
+	RawPools     string         `db:"allocation_pools"`
+	RawDNS       string         `db:"dns_nameservers"`
+	RawRoutes    string         `db:"host_routes"`
+	Revision     int64          `db:"revision"`
+	CreatedAt    schema.Micros  `db:"created_at"`
+	UpdatedAt    schema.Micros  `db:"updated_at"`
+	GatewayHeld  bool           `db:"gateway_held"` // by a port, which is the router then
 
 	Pools  []Range  `db:"-"`
 	DNS    []string `db:"-"`
 	Routes []Route  `db:"-"`
 }
 
-const subnetColumns = `s.id, s.uuid, s.network_id, n.uuid AS network_uuid, s.project_id, s.name, s.description, s.ip_version,
+const subnetColumns = `s.id, s.uuid, s.network_id, n.uuid AS network_uuid, n.project_id AS network_owner, s.project_id, s.name, s.description, s.ip_version,
   s.cidr, s.gateway_ip, s.enable_dhcp, s.allocation_pools, s.dns_nameservers, s.host_routes,
   s.revision, s.created_at, s.updated_at,
   EXISTS (SELECT 1 FROM port_addresses ga WHERE ga.subnet_id = s.id AND ga.address = s.gateway_ip) AS gateway_held`

@@ -18,8 +18,9 @@ var vnicTypes = []string{"normal", "direct", "macvtap", "baremetal", "direct-phy
 
 func (s *Service) portKind() *kind {
 	k := &kind{
-		single: "port", plural: "ports", path: "ports", tagged: true, writers: plugs,
-		from: "ports p JOIN networks n ON n.id = p.network_id", columns: portColumns, alias: "p",
+		single: "port", plural: "ports", path: "ports", tagged: true, writers: plugs, landlord: []string{"delete"},
+		filters: map[string]specialFilter{"fixed_ips": (*kind).withAddresses, "security_groups": (*kind).inGroups},
+		from:    "ports p JOIN networks n ON n.id = p.network_id", columns: portColumns, alias: "p",
 		attrs: append(standard("p"), []attribute{
 			{name: "name", column: "p.name", form: nameText, post: plugs, put: plugs},
 			{name: "network_id", column: "n.uuid", form: idRef, post: plugs, required: true},
@@ -38,6 +39,7 @@ func (s *Service) portKind() *kind {
 			{name: "binding:vnic_type", column: "p.vnic_type", oneOf: vnicTypes, post: plugs, put: plugs},
 			{name: "binding:host_id", column: "p.host", form: textNull, post: services, put: services, hidden: true},
 			{name: "binding:profile", form: object, post: services, put: services, hidden: true},
+			{name: "ip_allocation", column: "CASE WHEN EXISTS (SELECT 1 FROM port_addresses ia WHERE ia.port_id = p.id) THEN 'immediate' ELSE 'none' END"},
 			{name: "binding:vif_type", hidden: true}, {name: "binding:vif_details", hidden: true},
 		}...),
 		missing: portNotFound,

@@ -16,15 +16,17 @@ import (
 func (s *Service) ruleKind() *kind {
 	k := &kind{
 		single: "security_group_rule", plural: "security_group_rules", path: "security-group-rules", writers: members,
-		from: ruleFrom, columns: ruleColumns, alias: "r",
+		from: ruleFrom, columns: ruleColumns, alias: "r", filters: map[string]specialFilter{"normalized_cidr": (*kind).withCIDR},
 		attrs: append(standard("r"), []attribute{
 			{name: "security_group_id", column: "g.uuid", post: members, required: true},
 			{name: "direction", column: "r.direction", oneOf: []string{"ingress", "egress"}, post: members, required: true},
-			{name: "ethertype", column: "r.ethertype", form: anything, post: members},
-			{name: "protocol", column: "COALESCE(r.protocol, '')", form: anything, post: members},
-			{name: "port_range_min", column: "COALESCE(r.port_range_min, -1)", form: anything, post: members},
-			{name: "port_range_max", column: "COALESCE(r.port_range_max, -1)", form: anything, post: members},
-			{name: "remote_ip_prefix", column: "COALESCE(r.remote_ip_prefix, '')", form: anything, post: members},
+			{name: "ethertype", column: "r.ethertype", form: anything, filter: filterEtherType, post: members},
+			{name: "protocol", column: "COALESCE(r.protocol, '')", form: anything, filter: filterProtocol, post: members},
+			{name: "port_range_min", column: "COALESCE(r.port_range_min, -1)", form: anything, filter: filterPort, post: members},
+			{name: "port_range_max", column: "COALESCE(r.port_range_max, -1)", form: anything, filter: filterPort, post: members},
+			{name: "remote_ip_prefix", column: "COALESCE(r.remote_ip_prefix, '')", form: anything, filter: filterPrefix, post: members},
+			{name: "remote_address_group_id", column: "''"},
+			{name: "belongs_to_default_sg", column: "(g.default_of IS NOT NULL)", form: boolean},
 			{name: "remote_group_id", column: "COALESCE(o.uuid, '')", form: textNull, post: members},
 		}...),
 		missing: func(id string) *compat.Fault {
@@ -39,6 +41,51 @@ func (s *Service) ruleKind() *kind {
 		return recordsOf(rules), err
 	}
 	return k
+}
+
+// The filters of rules read their values as the attributes do.
+
+func filterEtherType(v string) (any, error) {
+	r := &Rule{}
+	err := r.read(values{"ethertype": v})
+	return r.EtherType, err
+}
+
+func filterProtocol(v string) (any, error) {
+	p, err := readProtocol(v)
+	return p.String, err
+}
+
+func filterPort(v string) (any, error) {
+	p, err := readPort(v)
+	return p.Int64, err
+}
+
+func filterPrefix(v string) (any, error) {
+	r := &Rule{}
+	err := r.read(values{"remote_ip_prefix": v})
+	return r.Prefix.String, err
+}
+
+// withCIDR finds rules by the range that they mean, which stands in their meaning; that of
+// everybody does not.
+func (k *kind) withCIDR(vs []string) (condition, error) {
+	var either []string
+	var args []any
+	for _, v := range vs {
+		p, ok := parsePrefix(v)
+		switch {
+		case !ok || p != p.Masked():
+			either = append(either, "1 = 0")
+		case p.Bits() == 0:
+			either = append(either, "r.remote_ip_prefix LIKE ? AND r.ethertype = ?")
+			args = append(args, "%/0", map[bool]string{true: "IPv4", false: "IPv6"}[p.Addr().Is4()])
+		default:
+			either = append(either, "r.meaning LIKE ?")
+			args = append(args, "%|"+p.String()+"|%")
+		}
+	}
+	return condition{"(" + strings.Join(either, " OR ") + ")", args}, nil
 }
 
 func (r *Rule) about() about { return about{key: r.Key, id: r.ID, project: r.ProjectID} }

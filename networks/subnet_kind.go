@@ -16,23 +16,25 @@ var ipv6Modes = []string{"dhcpv6-stateful", "dhcpv6-stateless", "slaac"}
 func (s *Service) subnetKind() *kind {
 	k := &kind{
 		single: "subnet", plural: "subnets", path: "subnets", tagged: true, writers: members,
-		from: "subnets s JOIN networks n ON n.id = s.network_id", columns: subnetColumns, alias: "s", shared: "n.shared = 1",
+		from: "subnets s JOIN networks n ON n.id = s.network_id", columns: subnetColumns, alias: "s",
+		shared: "n.shared = 1", landlord: []string{"update", "delete"},
 		attrs: append(standard("s"), []attribute{
 			{name: "name", column: "s.name", form: nameText, post: members, put: members},
 			{name: "network_id", column: "n.uuid", form: idRef, post: members, required: true},
 			{name: "ip_version", column: "s.ip_version", form: number, post: members, required: true},
-			{name: "cidr", column: "s.cidr", form: textNull, post: members},
-			{name: "gateway_ip", column: "COALESCE(s.gateway_ip, '')", form: textNull, post: members, put: members},
+			{name: "cidr", column: "s.cidr", form: textNull, filter: filterRange, post: members},
+			{name: "gateway_ip", column: "COALESCE(s.gateway_ip, '')", form: textNull, filter: filterAddress, post: members, put: members},
 			{name: "enable_dhcp", column: "s.enable_dhcp", form: boolean, post: members, put: members},
 			{name: "allocation_pools", form: list, valid: checkPools, post: members, put: members},
 			{name: "dns_nameservers", form: list, valid: checkNameServers, post: members, put: members},
 			{name: "host_routes", form: list, valid: checkHostRoutes, post: members, put: members},
-			{name: "ipv6_ra_mode", oneOf: ipv6Modes, post: members},
-			{name: "ipv6_address_mode", oneOf: ipv6Modes, post: members},
-			{name: "subnetpool_id", form: idNull, post: members},
+			{name: "ipv6_ra_mode", column: "''", oneOf: ipv6Modes, post: members},
+			{name: "ipv6_address_mode", column: "''", oneOf: ipv6Modes, post: members},
+			{name: "subnetpool_id", column: "''", form: idNull, post: members},
 			{name: "prefixlen", form: numNull, post: members},
-			{name: "segment_id", form: idNull, post: admins, put: admins},
+			{name: "segment_id", column: "''", form: idNull, post: admins, put: admins},
 			{name: "service_types", form: list, post: admins, put: admins},
+			{name: "shared", column: "n.shared", form: boolean}, {name: "router:external", column: never, form: boolean},
 		}...),
 		missing: subnetNotFound,
 		insert:  s.createSubnet, change: s.changeSubnet, delete: s.removeSubnet,
@@ -58,7 +60,27 @@ func subnetNotFound(id string) *compat.Fault {
 	return fault(404, "SubnetNotFound", "Subnet %s could not be found.", id)
 }
 
-func (sub *Subnet) about() about { return about{key: sub.Key, id: sub.ID, project: sub.ProjectID} }
+// filterRange reads a range to look for, as clients see ranges.
+func filterRange(v string) (any, error) {
+	p, ok := parseRange(v)
+	if !ok {
+		return nil, invalidInput("%s is not in a CIDR format", clip(v))
+	}
+	return p.String(), nil
+}
+
+// filterAddress folds the ways of writing an IPv6 address; what is none finds nothing.
+func filterAddress(v string) (any, error) {
+	a, ok := parseAddress(v)
+	if !ok {
+		return v, nil
+	}
+	return a.String(), nil
+}
+
+func (sub *Subnet) about() about {
+	return about{key: sub.Key, id: sub.ID, project: sub.ProjectID, landlord: sub.NetworkOwner}
+}
 
 func (sub *Subnet) view() map[string]any {
 	pools := make([]Range, 0, len(sub.Pools))

@@ -45,6 +45,7 @@ type attribute struct {
 	hidden   bool // shown to admins only
 	required bool
 	parts    []part
+	filter   func(v string) (any, error)          // reads a filter's value, if its form does not say all
 	oneOf    []string                             // the values of a text, if there are few
 	valid    func(a *attribute, list []any) error // checks a list's entries, and may bring them into form
 }
