@@ -119,6 +119,8 @@ func (s *Service) newGroup(ctx context.Context, tx *schema.Tx, g *Group) error {
 	return countAnyway(ctx, tx, g.ProjectID, resSecurityRule, 2)
 }
 
+const portsInGroup = `SELECT COUNT(*) FROM port_security_groups WHERE group_id = ?`
+
 func (s *Service) changeGroup(r *request, tx *schema.Tx, old record, v values) error {
 	g := old.(*Group)
 	if v.has("name") && v.text("name", "") != g.Name {
@@ -127,6 +129,16 @@ func (s *Service) changeGroup(r *request, tx *schema.Tx, old record, v values) e
 			return fault(409, "SecurityGroupCannotUpdateDefault", "Updating default security group not allowed.")
 		case strings.EqualFold(v.text("name", ""), defaultGroupName):
 			return fault(409, "SecurityGroupDefaultAlreadyExists", "Default security group already exists.")
+		}
+	}
+	if v.bool("stateful", g.Stateful) != g.Stateful {
+		var ports int
+		err := tx.GetContext(r.Context(), &ports, portsInGroup, g.Key)
+		if err != nil {
+			return fmt.Errorf("count the ports of security group %s: %w", g.ID, err)
+		}
+		if ports > 0 {
+			return fault(409, "SecurityGroupInUse", "Security Group %s in use.", g.ID)
 		}
 	}
 	var u setter

@@ -362,7 +362,7 @@ func (scan *portScan) finish(p *Port) {
 	sortAddresses(p.FixedIPs)
 	for i := range p.SecurityGroups {
 		if n := scan.groups[p.SecurityGroups[i].key]; n != nil {
-			p.SecurityGroups[i].ID, p.SecurityGroups[i].Name = n.ID, n.Name
+			p.SecurityGroups[i].ID, p.SecurityGroups[i].Name = n.ID, groupName(n.Name, n.ID)
 		}
 	}
 }
@@ -399,7 +399,7 @@ func (s *Service) SecurityGroupsOf(ctx context.Context, q schema.Querier, ids []
 	out := make(map[string][]SecurityGroup, len(ids))
 	for _, r := range rows {
 		if !hasGroup(out[r.ServerID], r.Key) {
-			out[r.ServerID] = append(out[r.ServerID], SecurityGroup{ID: r.ID, Name: r.Name, key: r.Key})
+			out[r.ServerID] = append(out[r.ServerID], SecurityGroup{ID: r.ID, Name: groupName(r.Name, r.ID), key: r.Key})
 		}
 	}
 	return out, nil

@@ -1,6 +1,7 @@
 package networks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +26,11 @@ func novaGroupView(g *Group) map[string]any {
 			rules = append(rules, novaRuleView(r))
 		}
 	}
-	return map[string]any{"id": g.ID, "name": g.Name, "description": g.Description, "tenant_id": g.ProjectID, "rules": rules}
+	return map[string]any{"id": g.ID, "name": groupName(g.Name, g.ID), "description": g.Description, "tenant_id": g.ProjectID, "rules": rules}
 }
+
+// groupName is what the compute API calls a group: one without a name goes by its id.
+func groupName(name, id string) string { return cmp.Or(name, id) }
 
 func novaRuleView(r *Rule) map[string]any {
 	from, to := numberOrNull(r.PortMin), numberOrNull(r.PortMax)
@@ -39,7 +43,7 @@ func novaRuleView(r *Rule) map[string]any {
 	group, ipRange := map[string]any{}, map[string]any{}
 	switch {
 	case r.RemoteKey.Valid:
-		group = map[string]any{"name": r.RemoteName.String, "tenant_id": r.ProjectID}
+		group = map[string]any{"name": groupName(r.RemoteName.String, r.RemoteID.String), "tenant_id": r.ProjectID}
 	case r.Prefix.Valid:
 		ipRange["cidr"] = r.Prefix.String
 	case r.EtherType == "IPv6":

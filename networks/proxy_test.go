@@ -120,3 +120,46 @@ func TestComputeProxies(t *testing.T) {
 		checkCounts(t, db)
 	})
 }
+
+// A group may be without a name in the network API; the compute API shows its id then.
+func TestNamelessGroups(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		s := newService(t, db)
+		kept := story(t, s, []step{
+			{name: "group", as: "a", method: "POST", path: "/v2.0/security-groups", body: `{"security_group":{}}`, code: 201, keep: "group", want: `"name":""`},
+			{name: "rule", as: "a", method: "POST", path: "/v2.0/security-group-rules", body: `{"security_group_rule":{"security_group_id":"{group}","direction":"ingress","remote_group_id":"{group}"}}`, code: 201},
+		})
+		id := kept["group"]
+		server, _ := boot(t, s, memberOf(projectA), auto(), id)
+		api := compat.NewCompute(compat.Base{}, openPolicy{}, fakeAuth)
+		s.RegisterCompute(api)
+		api.Resolve("servers", func(*compat.Request) (compat.Resource, error) { return fakeServer{server, projectA}, nil })
+		err := api.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, want := range map[string]string{
+			"/os-security-groups/" + id: `"group":{"name":"` + id, "/os-security-groups": `"name":"` + id, "/servers/x/os-security-groups": `"name":"` + id,
+		} {
+			r := httptest.NewRequest("GET", "/v2.1"+path, nil)
+			r.Header.Set("X-Auth-Token", "a")
+			rec := httptest.NewRecorder()
+			api.ServeHTTP(rec, r)
+			if rec.Code != 200 || !strings.Contains(rec.Body.String(), want) {
+				t.Errorf("%s = %d %s", path, rec.Code, rec.Body)
+			}
+		}
+		groups, err := s.SecurityGroupsOf(t.Context(), db, []string{server})
+		if err != nil || len(groups[server]) != 1 || groups[server][0].Name != id {
+			t.Errorf("groups of the server %+v, %v", groups, err)
+		}
+		ports, err := s.OfServers(t.Context(), db, []string{server})
+		if err != nil || ports[server][0].SecurityGroups[0].Name != id {
+			t.Errorf("groups of its port %+v, %v", ports, err)
+		}
+		rec := call(s, "a", "PUT", "/v2.0/security-groups/"+id, `{"security_group":{"stateful":false}}`)
+		if rec.Code != 409 || !strings.Contains(rec.Body.String(), "SecurityGroupInUse") {
+			t.Errorf("a group in use loses its state: %d %s", rec.Code, rec.Body)
+		}
+	})
+}
