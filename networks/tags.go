@@ -83,9 +83,14 @@ func tagNotFound(tag string) error {
 	return fault(404, "TagNotFound", "Tag %s could not be found.", clip(tag))
 }
 
-// changeTags runs a change of tags of a resource that the caller owns.
+// changeTags runs a change of tags of a resource that the caller owns. The changes of one
+// resource follow one another, so that its limit holds.
 func (s *Service) changeTags(k *kind, r *request, change func(tx *schema.Tx, have []string) error) error {
 	return s.db.Tx(r.Context(), func(tx *schema.Tx) error {
+		err := tx.Turn(r.Context(), "tags of "+r.id())
+		if err != nil {
+			return err
+		}
 		row, err := s.owned(r.Context(), tx, k, r.caller, r.id(), "update")
 		if err != nil {
 			return err

@@ -260,6 +260,12 @@ func (s *Service) resize(w http.ResponseWriter, r *compat.Request) error {
 	if f.RootGB == 0 && v.RootGB > 0 {
 		return compat.BadRequest("Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.")
 	}
+	var image work.Image
+	decode(v.ImageMeta, &image)
+	err = meet(f.Work(), image.ID, presentProperties(image.Properties))
+	if err != nil {
+		return err
+	}
 	answers, err := s.hostAnswers(r.Context(), v)
 	if err != nil {
 		return err
