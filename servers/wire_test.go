@@ -189,3 +189,41 @@ func TestTimesAreSeconds(t *testing.T) {
 		}
 	})
 }
+
+// TestOddRequests: methods that no operation has, queries and types of content as clients
+// send them.
+func TestOddRequests(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		c.boot("a;b")
+		for _, tt := range []struct {
+			method, path, kind string
+			code, found        int
+		}{
+			{"GET", "/servers?name=a;b", "", 200, 1}, {"GET", "/servers?name=a%3Bb", "", 200, 1}, {"GET", "/servers?&&name=a%&", "", 200, 0},
+			{"GET", "/servers?name=x&name=a", "", 200, 1}, {"GET", "/servers?limit=", "", 400, 0}, {"GET", "/servers?limit=-1", "", 400, 0},
+			{"GET", "/servers?limit=0", "", 200, 0}, {"GET", "/servers?limit=5&limit=1", "", 200, 1}, {"GET", "/servers?%ff=1", "", 400, 0},
+			{"HEAD", "/servers", "", 404, 0}, {"OPTIONS", "/servers", "", 404, 0}, {"PATCH", "/servers", "", 404, 0},
+			{"POST", "/servers", "application/json; charset=utf-8", 400, 0}, {"POST", "/servers", "application/json;charset=latin-1", 400, 0},
+			{"POST", "/servers", "text/plain", 400, 0}, {"POST", "/servers", "application/xml", 415, 0}, {"POST", "/servers", "", 400, 0},
+		} {
+			r := httptest.NewRequest(tt.method, "/v2.1"+tt.path, strings.NewReader("{}"))
+			r.Header.Set("X-Auth-Token", ours+" member")
+			r.Header.Set("Content-Type", tt.kind)
+			w := httptest.NewRecorder()
+			c.api.ServeHTTP(w, r)
+			a := answer{w.Code, w.Body.String(), w.Header()}
+			list, _ := a.get("servers").([]any)
+			if a.code != tt.code || len(list) != tt.found {
+				t.Errorf("%s %s (%s) = %d %s; want %d with %d", tt.method, tt.path, tt.kind, a.code, a.body, tt.code, tt.found)
+			}
+			if !strings.HasPrefix(a.Get("X-Openstack-Request-Id"), "req-") || a.Get("X-Compute-Request-Id") != a.Get("X-Openstack-Request-Id") {
+				t.Errorf("%s %s: request ids %v", tt.method, tt.path, a.Header)
+			}
+			for _, syntax := range []string{"%!", "map[", "<nil>", "[]string", "&{"} {
+				if strings.Contains(a.body, syntax) {
+					t.Errorf("%s %s: %q in %s", tt.method, tt.path, syntax, a.body)
+				}
+			}
+		}
+	})
+}
