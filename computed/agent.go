@@ -58,6 +58,8 @@ type Agent struct {
 	quick  chan struct{} // slots of deletes and of what is superseded: they wait behind nobody
 	idle   chan struct{} // a piece of work ended: there may be room for more
 	looked time.Time     // when the servers of running jobs were looked at
+	// toldRanges is what the API knows of the host's addresses; nil: nothing yet.
+	toldRanges *string
 
 	mu      sync.Mutex
 	busy    map[string]*job // by server uuid

@@ -106,7 +106,7 @@ func (a *Agent) beatOnce(ctx context.Context, i work.HostInfo) error {
 		return errReplaced
 	}
 	a.heard.Store(sent.UnixNano())
-	return nil
+	return a.reportRanges(ctx, i.HeldRanges)
 }
 
 // holds reports whether the host is still this daemon's, as far as it can know: one that

@@ -148,6 +148,9 @@ func (s *Service) createPort(r *request, tx *schema.Tx, v values) (string, error
 		Profile: "{}", PortSecurity: newPortSecurity(n, v), Pairs: "[]", DHCPOpts: "[]",
 	}
 	err = p.accept(v)
+	if err == nil {
+		err = s.guardPairs(ctx, tx, r.caller, p.pairs)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -408,6 +411,9 @@ func (s *Service) changePort(r *request, tx *schema.Tx, old record, v values) er
 	p.PortSecurity = v.bool("port_security_enabled", p.PortSecurity)
 	p.DeviceOwner = v.text("device_owner", p.DeviceOwner)
 	err = p.accept(v)
+	if err == nil && v.has("allowed_address_pairs") {
+		err = s.guardPairs(ctx, tx, r.caller, p.pairs)
+	}
 	if err != nil {
 		return err
 	}

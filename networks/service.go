@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"regexp"
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
@@ -34,6 +35,12 @@ type Config struct {
 	Owner string
 	// Quotas replaces default limits, by resource name; -1 is unlimited.
 	Quotas map[string]int
+	// TenantRanges are the ranges within which projects may choose their subnets;
+	// DefaultTenantRanges if nil.
+	TenantRanges []netip.Prefix
+	// Reserved gives the ranges that belong to the cloud's own machines; nil for none. It
+	// reads what it must through q.
+	Reserved func(ctx context.Context, q schema.Querier) ([]netip.Prefix, error)
 	// ProjectExists tells whether a project may be given quotas; nil accepts all.
 	ProjectExists func(ctx context.Context, id string) (bool, error)
 }
@@ -74,6 +81,9 @@ func New(cfg Config) (*Service, error) {
 	private, err := netip.ParsePrefix(cfg.PrivateCIDR)
 	if err != nil || private != private.Masked() || !private.Addr().Is4() || private.Bits() > 28 || private.Bits() < 8 {
 		return nil, fmt.Errorf("networks: private network %q is not an IPv4 range between /8 and /28", cfg.PrivateCIDR)
+	}
+	if cfg.TenantRanges == nil {
+		cfg.TenantRanges = DefaultTenantRanges()
 	}
 	if cfg.MTU == 0 {
 		cfg.MTU = defaultMTU
@@ -170,3 +180,8 @@ func BridgeName(networkID string) string {
 	}
 	return string(name)
 }
+
+var bridgeForm = regexp.MustCompile(`^kn[0-9a-f]{11}$`)
+
+// IsBridge reports whether a network device has a name that BridgeName gives.
+func IsBridge(device string) bool { return bridgeForm.MatchString(device) }

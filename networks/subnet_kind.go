@@ -118,6 +118,9 @@ func (s *Service) createSubnet(r *request, tx *schema.Tx, v values) (string, err
 	}
 	err = sub.setRange(n, v)
 	if err == nil {
+		err = s.guardSubnet(ctx, tx, r.caller, n.Key, sub)
+	}
+	if err == nil {
 		err = sub.setLists(v)
 	}
 	if err != nil {
@@ -370,6 +373,9 @@ func (s *Service) changeSubnet(r *request, tx *schema.Tx, old record, v values) 
 		}
 	}
 	err := sub.changeRange(v, p)
+	if err == nil && v.has("gateway_ip") {
+		err = s.guardSubnet(r.Context(), tx, r.caller, sub.NetworkKey, sub)
+	}
 	if err == nil {
 		err = sub.setLists(v)
 	}

@@ -148,6 +148,11 @@ WHERE name = :host AND daemon = :me`,
 		hostParam{"doorbell", "VARCHAR(64)", ""}, hostParam{"me", textOf, "{} <> ''"})
 )
 
+// TellRanges tells which ranges the host has addresses in, routes to and neighbours at, as
+// hostnet.Encode writes them.
+var TellRanges = call("ranges", false, `UPDATE @hosts SET held_ranges = :ranges WHERE name = :host AND daemon = :me`,
+	hostParam{"ranges", "VARCHAR(4000)", ""}, hostParam{"me", textOf, "{} <> ''"})
+
 // hostCalls are all of them.
 var hostCalls []*HostCall
 

@@ -123,6 +123,9 @@ type HostInfo struct {
 	DiskGB            int    `json:"disk_gb"`
 	DiskAvailableGB   int    `json:"disk_available_gb"`
 	Uptime            string `json:"uptime"`
+	// HeldRanges are the prefixes that the host has addresses in, routes to and neighbours
+	// at, as hostnet.Encode writes them.
+	HeldRanges string `json:"held_ranges"`
 }
 
 // Instance is a domain that a hypervisor holds.

@@ -25,6 +25,7 @@ func apiCommand() *cobra.Command {
 	f.listen.add(fl)
 	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address")
 	f.addURLs(fl)
+	f.addTenantRanges(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
 	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients (the certificate itself if empty)")
@@ -42,6 +43,10 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 		return err
 	}
 	defer l.Close()
+	tenants, err := tenantRanges(f.tenantRanges)
+	if err != nil {
+		return err
+	}
 	at, err := addressesOf(l.scheme(), l.Addr().String(), f.publicURL, f.internalURL)
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	bells := work.NewBells()
 	ringer := &hostBell{}
 	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, Bell: ringer, Bells: bells})
+		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Database: f.db, Bell: ringer, Bells: bells})
 	if err != nil {
 		return err
 	}

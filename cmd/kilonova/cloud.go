@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -31,8 +32,11 @@ type cloudConfig struct {
 	InternalURL string // where compute hosts reach the services
 	Outbound    string // "" or "nat"
 	PolicyFile  string
-	Bell        work.Bell
-	Bells       *work.Bells
+	// TenantRanges are what projects may use for their subnets; the default if nil.
+	TenantRanges []netip.Prefix
+	Database     string // its address, which no project's subnet may shadow
+	Bell         work.Bell
+	Bells        *work.Bells
 }
 
 // cloud is the HTTP services and what runs beside them.
@@ -121,9 +125,11 @@ func (c *cloud) openServices(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.hosts = hosts.New(c.db, nil)
+	own := &reserved{hosts: c.hosts, urls: []string{c.cfg.InternalURL, databaseURL(c.cfg.Database)}}
 	c.networks, err = networks.New(networks.Config{
 		DB: c.db, Base: c.base(networkPath), Auth: c.identity.Authenticate, Outbound: c.cfg.Outbound,
-		ProjectExists: c.identity.ProjectExists, Owner: c.owner,
+		ProjectExists: c.identity.ProjectExists, Owner: c.owner, TenantRanges: c.cfg.TenantRanges, Reserved: own.ranges,
 	})
 	if err != nil {
 		return err
@@ -132,7 +138,6 @@ func (c *cloud) openServices(ctx context.Context) error {
 	c.flavors.ProjectExists = c.identity.ProjectExists
 	c.quotas = quotas.New(c.db, nil)
 	c.quotas.ProjectExists = c.identity.ProjectExists
-	c.hosts = hosts.New(c.db, nil)
 	return nil
 }
 

@@ -23,6 +23,7 @@ import (
 
 type upFlags struct {
 	stateDir, db, publicURL, internalURL, outbound, policy, caFile string
+	tenantRanges                                                   []string
 	listen                                                         listenFlags
 	driver                                                         driverFlags
 	simHosts                                                       int
@@ -42,6 +43,7 @@ func upCommand() *cobra.Command {
 	f.listen.add(fl)
 	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address (an SQLite file in the state folder if empty)")
 	f.addURLs(fl)
+	f.addTenantRanges(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what this machine reaches; it turns on forwarding`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
 	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients and this machine's hosts (the certificate itself if empty)")
@@ -54,6 +56,11 @@ func upCommand() *cobra.Command {
 func (f *upFlags) addURLs(fl *pflag.FlagSet) {
 	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
 	fl.StringVar(&f.internalURL, "internal-url", "", "address at which compute hosts fetch and store images (the public one if empty, else this machine's)")
+}
+
+// addTenantRanges is the operator's word on what projects may use.
+func (f *upFlags) addTenantRanges(fl *pflag.FlagSet) {
+	fl.StringSliceVar(&f.tenantRanges, "tenant-ranges", defaultTenantRanges(), "ranges within which projects may choose their subnets")
 }
 
 // up runs the cloud until ctx ends.
@@ -75,6 +82,10 @@ func up(ctx context.Context, f *upFlags) error {
 		return err
 	}
 	defer l.Close()
+	tenants, err := tenantRanges(f.tenantRanges)
+	if err != nil {
+		return err
+	}
 	at, err := addressesOf(l.scheme(), l.Addr().String(), f.publicURL, f.internalURL)
 	if err != nil {
 		return err
@@ -86,7 +97,7 @@ func up(ctx context.Context, f *upFlags) error {
 	defer db.Close()
 	bells := work.NewBells()
 	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, Bell: bells, Bells: bells})
+		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Database: f.db, Bell: bells, Bells: bells})
 	if err != nil {
 		return err
 	}
