@@ -110,6 +110,7 @@ func (s *Service) makeServerPort(ctx context.Context, tx *schema.Tx, p *Plan, ni
 		ID: row.ID, ServerID: d.ServerID, NetworkID: nic.network.ID, NetworkName: nic.network.Name, MAC: row.MAC,
 		Status: row.Status, Tag: nic.tag, FixedIPs: fixed, SecurityGroups: groups, Created: true,
 		key: row.Key, network: nic.network.guest(s.cfg.Outbound),
+		guard: portGuard{ID: row.ID, Security: row.PortSecurity, Pairs: row.Pairs},
 	}, nil
 }
 
@@ -174,10 +175,14 @@ func (s *Service) bindServerPort(ctx context.Context, tx *schema.Tx, nic planned
 	if err != nil {
 		return Port{}, err
 	}
+	guard, err := guards(ctx, tx, d.ServerID)
+	if err != nil {
+		return Port{}, err
+	}
 	return Port{
 		ID: nic.port.ID, ServerID: d.ServerID, NetworkID: nic.network.ID, NetworkName: nic.network.Name, MAC: nic.port.MAC,
 		Status: nic.port.Status, Tag: nic.tag, FixedIPs: fixed[nic.port.Key],
-		key: nic.port.Key, network: nic.network.guest(s.cfg.Outbound),
+		key: nic.port.Key, network: nic.network.guest(s.cfg.Outbound), guard: guard[nic.port.ID],
 	}, nil
 }
 

@@ -118,3 +118,37 @@ func TestHostsAreNotToldOfRoutes(t *testing.T) {
 		}
 	}
 }
+
+// Hosts learn how ports are guarded: of new ports, of given ones, and at a later start.
+func TestHostsLearnThePortsGuard(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		s := newService(t, db)
+		kept := story(t, s, []step{
+			{name: "network", as: "a", method: "POST", path: "/v2.0/networks", body: `{"network":{}}`, code: 201, keep: "net"},
+			{name: "subnet", as: "a", method: "POST", path: "/v2.0/subnets", body: `{"subnet":{"network_id":"{net}","ip_version":4,"cidr":"10.1.0.0/24"}}`, code: 201},
+			{name: "open", as: "a", method: "POST", path: "/v2.0/ports", body: `{"port":{"network_id":"{net}","port_security_enabled":false,"security_groups":[]}}`, code: 201, keep: "open"},
+			{name: "paired", as: "a", method: "POST", path: "/v2.0/ports", body: `{"port":{"network_id":"{net}","allowed_address_pairs":[{"ip_address":"10.9.0.0/16"},{"ip_address":"10.1.0.7","mac_address":"fa:16:3e:00:00:01"}]}}`, code: 201, keep: "paired"},
+		})
+		id, ports := boot(t, s, callers["a"], Requested{Mode: ModeList, Nets: []RequestedNet{{NetworkID: kept["net"]}, {PortID: kept["open"]}, {PortID: kept["paired"]}}})
+		later, err := s.GuestPorts(t.Context(), db, id)
+		if err != nil || len(later) != 3 {
+			t.Fatalf("%d ports, %v", len(later), err)
+		}
+		for i, p := range ports {
+			g := p.Guest()
+			if g.Unguarded != (i == 1) || later[i].Unguarded != g.Unguarded {
+				t.Errorf("port %d: unguarded %v, later %v", i, g.Unguarded, later[i].Unguarded)
+			}
+			want := 0
+			if i == 2 {
+				want = 2
+			}
+			if len(g.Pairs) != want || len(later[i].Pairs) != want {
+				t.Errorf("port %d has pairs %v, later %v", i, g.Pairs, later[i].Pairs)
+			}
+		}
+		if p := later[2].Pairs[0]; p.IP != "10.9.0.0/16" || p.MAC != later[2].MAC {
+			t.Errorf("pair %+v of %+v", p, later[2])
+		}
+	})
+}

@@ -113,7 +113,7 @@ func (p *portRow) view() map[string]any {
 	}
 	vif, details := "unbound", map[string]any{}
 	if p.Host != "" {
-		vif, details = "bridge", map[string]any{"bridge_name": BridgeName(p.NetworkID), "port_filter": false}
+		vif, details = "bridge", map[string]any{"bridge_name": BridgeName(p.NetworkID), "port_filter": p.PortSecurity}
 	}
 	return map[string]any{
 		"id": p.ID, "name": p.Name, "project_id": p.ProjectID, "description": p.Description,
@@ -242,6 +242,19 @@ func pairsOf(given []any) []addressPair {
 		ip, _ := m["ip_address"].(string)
 		mac, _ := m["mac_address"].(string)
 		pairs = append(pairs, addressPair{IP: ip, MAC: mac})
+	}
+	return pairs
+}
+
+// storedPairs reads the column that packPairs writes.
+func storedPairs(column string) []addressPair {
+	if column == "" || column == "[]" {
+		return nil
+	}
+	var pairs []addressPair
+	err := json.Unmarshal([]byte(column), &pairs)
+	if err != nil {
+		return nil // nobody else writes it: what cannot be read allows nothing
 	}
 	return pairs
 }

@@ -33,12 +33,24 @@ type Port struct {
 	key        int64
 	networkKey int64
 	network    work.Network
+	guard      portGuard
+}
+
+// portGuard is how a host keeps a port from speaking as others.
+type portGuard struct {
+	ID       string `db:"uuid"`
+	Security bool   `db:"port_security_enabled"`
+	Pairs    string `db:"allowed_address_pairs"` // JSON list
 }
 
 // Guest gives the port as a hypervisor host needs it. Only ports of Allocate and
-// GuestPorts know their network's subnets.
+// GuestPorts know their network's subnets, and their guard.
 func (p Port) Guest() work.Port {
 	w := work.Port{ID: p.ID, MAC: p.MAC, Tag: p.Tag, Network: p.network, Fixed: make([]work.FixedIP, 0, len(p.FixedIPs))}
+	w.Unguarded = p.guard.ID != "" && !p.guard.Security
+	for _, pair := range storedPairs(p.guard.Pairs) {
+		w.Pairs = append(w.Pairs, work.AddressPair{IP: pair.IP, MAC: pair.MAC})
+	}
 	for _, ip := range p.FixedIPs {
 		w.Fixed = append(w.Fixed, work.FixedIP{SubnetID: ip.SubnetID, Address: ip.Address})
 	}
@@ -414,6 +426,22 @@ func hasGroup(groups []SecurityGroup, key int64) bool {
 	return false
 }
 
+const portGuards = `SELECT uuid, port_security_enabled, allowed_address_pairs FROM ports WHERE device_id = ? AND nic >= 0`
+
+// guards reads how the ports of a server are guarded, by their ids.
+func guards(ctx context.Context, q schema.Querier, serverID string) (map[string]portGuard, error) {
+	var rows []portGuard
+	err := q.SelectContext(ctx, &rows, portGuards, serverID)
+	if err != nil {
+		return nil, fmt.Errorf("read the guards of ports: %w", err)
+	}
+	out := make(map[string]portGuard, len(rows))
+	for _, g := range rows {
+		out[g.ID] = g
+	}
+	return out, nil
+}
+
 // GuestPorts gives a server's ports with all that a hypervisor host needs of their networks.
 func (s *Service) GuestPorts(ctx context.Context, q schema.Querier, serverID string) ([]work.Port, error) {
 	byServer, err := s.OfServers(ctx, q, []string{serverID})
@@ -440,9 +468,13 @@ func (s *Service) GuestPorts(ctx context.Context, q schema.Querier, serverID str
 	for _, n := range nets {
 		guest[n.ID] = n.guest(s.cfg.Outbound)
 	}
+	guard, err := guards(ctx, q, serverID)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]work.Port, 0, len(ports))
 	for _, p := range ports {
-		p.network = guest[p.NetworkID]
+		p.network, p.guard = guest[p.NetworkID], guard[p.ID]
 		out = append(out, p.Guest())
 	}
 	return out, nil

@@ -15,7 +15,7 @@ image="syslinux:syslinux:syslinux mcopy:mtools:mtools mkfs.vfat:dosfstools:dosfs
 up="$image cc:gcc:gcc /usr/include/stdlib.h:libc6-dev:glibc-devel git:git:git
  qemu-system-x86_64:qemu-system-x86:qemu-system-x86-core
  libvirtd:libvirt-daemon-system:libvirt-daemon-kvm virsh:libvirt-clients:libvirt-client
- dnsmasq:dnsmasq-base:dnsmasq ip:iproute2:iproute iptables:iptables:iptables-nft nft:nftables:nftables
+ dnsmasq:dnsmasq-base:dnsmasq ip:iproute2:iproute iptables:iptables:iptables-nft ebtables:ebtables:iptables-nft nft:nftables:nftables
  ping:iputils-ping:iputils ssh-keygen:openssh-client:openssh-clients prlimit:util-linux:util-linux setsid:util-linux:util-linux"
 test="$up mariadbd:mariadb-server-core:mariadb-server mariadb:mariadb-client-core:mariadb unshare:util-linux:util-linux"
 case $what in

@@ -80,6 +80,16 @@ type Port struct {
 	Tag     string    `json:"tag,omitempty"`
 	Network Network   `json:"network"`
 	Fixed   []FixedIP `json:"fixed_ips"`
+	// Unguarded says that port security is off: the guest may speak as whoever it likes.
+	Unguarded bool `json:"unguarded,omitempty"`
+	// Pairs are the addresses beside its own that the guest may speak as.
+	Pairs []AddressPair `json:"allowed_address_pairs,omitempty"`
+}
+
+// AddressPair is an allowed address pair of a port.
+type AddressPair struct {
+	IP  string `json:"ip_address"` // an address or a range
+	MAC string `json:"mac_address"`
 }
 
 // Network is what a host must have before it can plug a port.

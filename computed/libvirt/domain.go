@@ -271,12 +271,7 @@ type (
 		Burst   int `xml:"burst,attr,omitempty"`
 	}
 	filterRef struct {
-		Filter     string        `xml:"filter,attr"`
-		Parameters []filterParam `xml:"parameter"`
-	}
-	filterParam struct {
-		Name  string `xml:"name,attr"`
-		Value string `xml:"value,attr"`
+		Filter string `xml:"filter,attr"`
 	}
 	serialDoc struct {
 		Type   string     `xml:"type,attr"`
@@ -731,15 +726,7 @@ func (d *Driver) interfaces(g *work.Guest, dev *devices) error {
 		if p.Network.MTU > 0 {
 			i.MTU = &sizeAttr{p.Network.MTU}
 		}
-		if d.cfg.Filter != "" {
-			f := &filterRef{Filter: d.cfg.Filter}
-			for _, a := range p.Fixed {
-				if !strings.Contains(a.Address, ":") {
-					f.Parameters = append(f.Parameters, filterParam{"IP", a.Address})
-				}
-			}
-			i.Filter = f
-		}
+		i.Filter = &filterRef{Filter: filterName(p.ID)}
 		dev.Interfaces = append(dev.Interfaces, i)
 	}
 	return nil
@@ -813,8 +800,10 @@ type liveDomain struct {
 		Driver diskDriver `xml:"driver"`
 	} `xml:"devices>disk"`
 	Interfaces []struct {
-		MAC    addressAttr `xml:"mac"`
-		Target devAttr     `xml:"target"`
+		MAC    addressAttr   `xml:"mac"`
+		Source networkSource `xml:"source"`
+		Target devAttr       `xml:"target"`
+		Filter filterRef     `xml:"filterref"`
 	} `xml:"devices>interface"`
 	Channels []struct {
 		Target struct {

@@ -46,9 +46,6 @@ type Config struct {
 	// ConfigDrive gives the files of a guest's config drive by their paths. Every guest
 	// gets one; if ConfigDrive is nil they get none.
 	ConfigDrive func(*work.Guest) (map[string][]byte, error)
-	// Filter names a libvirt nwfilter for each interface, such as clean-traffic, which
-	// keeps guests from taking other addresses. It needs ebtables; none if empty.
-	Filter string
 	// NoMetadataAddress leaves 169.254.169.254 off the bridges.
 	NoMetadataAddress bool
 	// Validate checks domain XML against libvirt's schema, for tests.

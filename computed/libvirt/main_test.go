@@ -94,7 +94,7 @@ func cannotRun() string {
 	if os.Getuid() != 0 {
 		return "not root"
 	}
-	for _, bin := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "unshare", "prlimit", "ip"} {
+	for _, bin := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "ebtables", "unshare", "prlimit", "ip"} {
 		_, err := exec.LookPath(bin)
 		if err != nil {
 			return bin + " is not installed"
@@ -136,6 +136,13 @@ func startDaemons() error {
 			// The machine's own guests and networks are none of the tests' business.
 			os.RemoveAll(filepath.Join(own, "qemu"))
 			os.RemoveAll(filepath.Join(own, "storage"))
+			left, err := filepath.Glob(filepath.Join(own, "nwfilter", filterPrefix+"*"))
+			if err != nil {
+				return err
+			}
+			for _, path := range left {
+				os.Remove(path)
+			}
 		} else {
 			err := os.Mkdir(own, 0o755)
 			if err != nil {

@@ -168,6 +168,10 @@ func (d *Driver) PlugPorts(ctx context.Context, g *work.Guest) error {
 				return err
 			}
 			defer net.Free()
+			err = setFilter(c, p)
+			if err != nil {
+				return err
+			}
 			for _, f := range p.Fixed {
 				err := d.setHosts(net, hostDoc{MAC: p.MAC, IP: f.Address})
 				if err != nil {
@@ -189,6 +193,10 @@ func (d *Driver) UnplugPorts(ctx context.Context, g *work.Guest) error {
 	defer d.networks.Unlock()
 	for _, p := range g.Ports {
 		err := d.do(ctx, func(c *virt.Connect) error {
+			err := dropFilter(c, filterName(p.ID))
+			if err != nil {
+				return err
+			}
 			net, err := c.LookupNetworkByName(networkName(&p.Network))
 			if errors.Is(err, virt.ERR_NO_NETWORK) {
 				return nil

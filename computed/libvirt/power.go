@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	virt "libvirt.org/go/libvirt"
@@ -31,6 +32,12 @@ func (d *Driver) Define(ctx context.Context, g *work.Guest) error {
 		flags = virt.DOMAIN_DEFINE_VALIDATE
 	}
 	err = d.do(ctx, func(c *virt.Connect) error {
+		for i := range g.Ports { // the definition names them
+			err := setFilter(c, &g.Ports[i])
+			if err != nil {
+				return err
+			}
+		}
 		dom, err := c.DomainDefineXMLFlags(string(text), flags)
 		if err != nil {
 			return err
@@ -44,6 +51,7 @@ func (d *Driver) Define(ctx context.Context, g *work.Guest) error {
 // guest runs, as libvirt would keep it going without a definition.
 func (d *Driver) Undefine(ctx context.Context, uuid string) error {
 	defer d.events.own(uuid)()
+	var filters []string
 	err := d.domain(ctx, uuid, func(dom *virt.Domain) error {
 		active, err := dom.IsActive()
 		if err != nil {
@@ -52,9 +60,25 @@ func (d *Driver) Undefine(ctx context.Context, uuid string) error {
 		if active {
 			return errors.New("the guest is running")
 		}
+		// A guest whose ports nobody remembers leaves no filter behind.
+		live, err := liveXML(dom)
+		if err != nil {
+			return err
+		}
+		filters = filters[:0]
+		for _, i := range live.Interfaces {
+			if strings.HasPrefix(i.Filter.Filter, filterPrefix) {
+				filters = append(filters, i.Filter.Filter)
+			}
+		}
 		return dom.UndefineFlags(virt.DOMAIN_UNDEFINE_MANAGED_SAVE | virt.DOMAIN_UNDEFINE_NVRAM |
 			virt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | virt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
 	})
+	for _, name := range filters {
+		if err == nil {
+			err = d.do(ctx, func(c *virt.Connect) error { return dropFilter(c, name) })
+		}
+	}
 	return wrap(nothingIsDone(err), "undefine", uuid)
 }
 

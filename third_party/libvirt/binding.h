@@ -10,6 +10,7 @@
 typedef struct _virConnect *virConnectPtr;
 typedef struct _virDomain *virDomainPtr;
 typedef struct _virNetwork *virNetworkPtr;
+typedef struct _virNWFilter *virNWFilterPtr;
 typedef struct _virDomainSnapshot *virDomainSnapshotPtr;
 
 typedef struct {
@@ -179,6 +180,13 @@ typedef struct {
 	INT(virConnectDomainEventDeregisterAny, (virConnectPtr c, int id), (c, id)) \
 	INT(virConnectRegisterCloseCallback, (virConnectPtr c, void *cb, void *opaque, void *freecb), (c, cb, opaque, freecb)) \
 	INT(virConnectUnregisterCloseCallback, (virConnectPtr c, void *cb), (c, cb)) \
+	PTR(virNWFilterPtr, virNWFilterDefineXML, (virConnectPtr c, const char *xml), (c, xml)) \
+	PTR(virNWFilterPtr, virNWFilterLookupByName, (virConnectPtr c, const char *name), (c, name)) \
+	INT(virConnectListAllNWFilters, (virConnectPtr c, virNWFilterPtr **out, unsigned int flags), (c, out, flags)) \
+	INT(virNWFilterFree, (virNWFilterPtr f), (f)) \
+	INT(virNWFilterUndefine, (virNWFilterPtr f), (f)) \
+	PTR(const char *, virNWFilterGetName, (virNWFilterPtr f), (f)) \
+	PTR(char *, virNWFilterGetXMLDesc, (virNWFilterPtr f, unsigned int flags), (f, flags)) \
 	PTR(virNetworkPtr, virNetworkDefineXML, (virConnectPtr c, const char *xml), (c, xml)) \
 	PTR(virNetworkPtr, virNetworkLookupByName, (virConnectPtr c, const char *name), (c, name)) \
 	PTR(virNetworkPtr, virNetworkLookupByUUIDString, (virConnectPtr c, const char *uuid), (c, uuid)) \

@@ -1,0 +1,286 @@
+package libvirt
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	virt "libvirt.org/go/libvirt"
+
+	"kilonova/work"
+)
+
+// Each port has a filter of its own, which the guest's definition names. So a change of the
+// port is a change of its filter, which libvirt brings to the running guest. A port without
+// port security has one without rules.
+//
+// What libvirt's filters cannot see: the target of a neighbour advertisement. A guest can
+// only send one from its own addresses, but it may name another's.
+
+const filterPrefix = "kn-port-"
+
+func filterName(port string) string { return filterPrefix + port }
+
+type (
+	filterDoc struct {
+		XMLName xml.Name  `xml:"filter"`
+		Name    string    `xml:"name,attr"`
+		Chain   string    `xml:"chain,attr"`
+		UUID    string    `xml:"uuid,omitempty"`
+		Rules   []ruleDoc `xml:"rule"`
+	}
+	ruleDoc struct {
+		Action    string `xml:"action,attr"`
+		Direction string `xml:"direction,attr"`
+		Priority  int    `xml:"priority,attr"`
+		Match     *matchDoc
+	}
+	matchDoc struct {
+		XMLName xml.Name
+		Attrs   []xml.Attr `xml:",any,attr"`
+	}
+)
+
+// match makes the element of a rule from its name and pairs of attribute and value.
+func match(protocol string, words ...string) *matchDoc {
+	m := &matchDoc{XMLName: xml.Name{Local: protocol}}
+	for i := 0; i+1 < len(words); i += 2 {
+		m.Attrs = append(m.Attrs, xml.Attr{Name: xml.Name{Local: words[i]}, Value: words[i+1]})
+	}
+	return m
+}
+
+func (f *filterDoc) add(action string, m *matchDoc) {
+	const first, step = -900, 1 // before all that libvirt's own filters have
+	f.Rules = append(f.Rules, ruleDoc{action, "out", first + step*len(f.Rules), m})
+}
+
+const (
+	accept = "accept"
+	drop   = "drop"
+)
+
+// speaker is who a guest may be: a hardware address with a range.
+type speaker struct {
+	mac string
+	ip  netip.Prefix
+}
+
+// describeFilter gives the rules of a port. What a guest sends is dropped unless it comes
+// from an address of the port or of its pairs. Nothing may answer as a DHCP server or
+// router, and no pair makes a guest the host's own address.
+func describeFilter(p *work.Port) (*filterDoc, error) {
+	err := checkUUID(p.ID)
+	if err != nil {
+		return nil, err
+	}
+	doc := &filterDoc{Name: filterName(p.ID), Chain: "root", UUID: p.ID}
+	if p.Unguarded {
+		return doc, nil
+	}
+	own, all, err := speakers(p)
+	if err != nil {
+		return nil, err
+	}
+	doc.add(drop, match("ip", "protocol", "udp", "srcportstart", "67", "dstportstart", "68"))
+	doc.add(drop, match("ipv6", "protocol", "udp", "srcportstart", "547", "dstportstart", "546"))
+	for _, routers := range []string{"134", "137"} { // advertisements and redirects
+		doc.add(drop, match("ipv6", "protocol", "icmpv6", "type", routers))
+	}
+	for _, a := range heldByHost(&p.Network) {
+		if slices.ContainsFunc(all, func(s speaker) bool { return s.ip.Contains(a) }) {
+			for _, m := range fromRange("", netip.PrefixFrom(a, a.BitLen())) {
+				doc.add(drop, m)
+			}
+		}
+	}
+	doc.add(accept, match("ip", "srcmacaddr", own, "srcipaddr", "0.0.0.0", "dstipaddr", "255.255.255.255",
+		"protocol", "udp", "srcportstart", "68", "dstportstart", "67"))
+	var macs []string
+	for _, s := range all {
+		for _, m := range fromRange(s.mac, s.ip) {
+			doc.add(accept, m)
+		}
+		if !slices.Contains(macs, s.mac) {
+			macs = append(macs, s.mac)
+		}
+	}
+	if !slices.Contains(macs, own) {
+		macs = append(macs, own)
+	}
+	for _, mac := range macs {
+		a, err := linkLocal(mac)
+		if err != nil {
+			return nil, err
+		}
+		doc.add(accept, match("ipv6", "srcmacaddr", mac, "srcipaddr", a.String()))
+		// Before it has an address a guest asks whether another one has it, and says which
+		// groups it hears.
+		for _, kind := range []string{"135", "143"} {
+			doc.add(accept, match("ipv6", "srcmacaddr", mac, "srcipaddr", "::", "protocol", "icmpv6", "type", kind))
+		}
+	}
+	doc.add(drop, nil)
+	return doc, nil
+}
+
+// fromRange matches what comes from a range, by IP and, where it has one, by ARP.
+func fromRange(mac string, ip netip.Prefix) []*matchDoc {
+	var frame, arp, packet []string
+	if mac != "" {
+		frame = []string{"srcmacaddr", mac}
+		arp = []string{"arpsrcmacaddr", mac}
+	}
+	if ip.Bits() > 0 {
+		mask := strconv.Itoa(ip.Bits())
+		packet = []string{"srcipaddr", ip.Addr().String(), "srcipmask", mask}
+		arp = append(arp, "arpsrcipaddr", ip.Addr().String(), "arpsrcipmask", mask)
+	}
+	if ip.Addr().Is6() {
+		return []*matchDoc{match("ipv6", append(slices.Clone(frame), packet...)...)}
+	}
+	return []*matchDoc{match("ip", append(slices.Clone(frame), packet...)...), match("arp", append(slices.Clone(frame), arp...)...)}
+}
+
+// speakers gives the port's hardware address and all that may be said from it.
+func speakers(p *work.Port) (string, []speaker, error) {
+	own, err := hardware(p.MAC)
+	if err != nil {
+		return "", nil, err
+	}
+	var all []speaker
+	add := func(mac, ip string) error {
+		r, err := netip.ParsePrefix(ip)
+		if err != nil {
+			var a netip.Addr
+			a, err = netip.ParseAddr(ip)
+			if a.Zone() != "" {
+				err = errors.New("it has a zone")
+			}
+			r = netip.PrefixFrom(a, a.BitLen())
+		}
+		if err != nil {
+			return fmt.Errorf("address %q: %w", ip, ErrProperty)
+		}
+		s := speaker{mac, r.Masked()}
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+		return nil
+	}
+	for _, f := range p.Fixed {
+		err = add(own, f.Address)
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	for _, pair := range p.Pairs {
+		mac := own
+		if pair.MAC != "" {
+			mac, err = hardware(pair.MAC)
+			if err != nil {
+				return "", nil, err
+			}
+		}
+		err = add(mac, pair.IP)
+		if err != nil {
+			return "", nil, err
+		}
+	}
+	return own, all, nil
+}
+
+func hardware(text string) (string, error) {
+	mac, err := net.ParseMAC(text)
+	if err != nil || len(mac) != 6 {
+		return "", fmt.Errorf("hardware address %q: %w", text, ErrProperty)
+	}
+	return mac.String(), nil
+}
+
+// heldByHost are the addresses that the host itself has on a network.
+func heldByHost(n *work.Network) []netip.Addr {
+	out := []netip.Addr{netip.MustParseAddr(metadataAddress)}
+	for _, s := range n.Subnets {
+		a, err := netip.ParseAddr(s.Gateway)
+		if err == nil {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// linkLocal is the address that a guest gives itself from its hardware address (RFC 4291,
+// appendix A).
+func linkLocal(mac string) (netip.Addr, error) {
+	m, err := net.ParseMAC(mac)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	return netip.AddrFrom16([16]byte{0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]}), nil
+}
+
+// setFilter makes the port's filter, or brings it up to date for a running guest.
+func setFilter(c *virt.Connect, p *work.Port) error {
+	doc, err := describeFilter(p)
+	if err != nil {
+		return fmt.Errorf("describe filter of port %s: %w", p.ID, err)
+	}
+	return defineFilter(c, doc)
+}
+
+func defineFilter(c *virt.Connect, doc *filterDoc) error {
+	text, err := xml.Marshal(doc)
+	if err != nil {
+		return err
+	}
+	f, err := c.NWFilterDefineXML(string(text))
+	if err != nil {
+		return fmt.Errorf("define filter %s: %w", doc.Name, err)
+	}
+	return f.Free()
+}
+
+// dropFilter removes a port's filter, which no guest names any more.
+func dropFilter(c *virt.Connect, name string) error {
+	f, err := c.LookupNWFilterByName(name)
+	if errors.Is(err, virt.ERR_NO_NWFILTER) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up filter %s: %w", name, err)
+	}
+	defer f.Free()
+	err = f.Undefine()
+	if err != nil && !errors.Is(err, virt.ERR_NO_NWFILTER) {
+		return fmt.Errorf("remove filter %s: %w", name, err)
+	}
+	return nil
+}
+
+// muteFilters closes the filters of a guest's interfaces whose ports it has no more: their
+// addresses may be another's already.
+func muteFilters(dom *virt.Domain, c *virt.Connect, keep []work.Port) error {
+	live, err := liveXML(dom)
+	if err != nil {
+		return err
+	}
+	for _, i := range live.Interfaces {
+		port, ours := strings.CutPrefix(i.Filter.Filter, filterPrefix)
+		if !ours || slices.ContainsFunc(keep, func(p work.Port) bool { return p.ID == port }) {
+			continue
+		}
+		doc := &filterDoc{Name: i.Filter.Filter, Chain: "root", UUID: port}
+		doc.add(drop, nil)
+		err = defineFilter(c, doc)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
