@@ -32,15 +32,16 @@ const (
 // statement, through ExecContext and NamedExecContext: all three try again after what
 // Transient knows. Nothing else writes. On MariaDB and MySQL writes have a pool of their own,
 // so that no number of writers who wait for each other keeps a read waiting for a connection;
-// on SQLite writers wait without one (see turnstile).
+// on SQLite they have one connection, by turns (see writer).
 type DB struct {
 	*sqlx.DB
 	Dialect     Dialect
-	writes      *sqlx.DB      // nil where all share one pool
+	writer      *writer // of SQLite
+	reads       readStatements
+	writes      *sqlx.DB      // of MariaDB and MySQL; nil where all share one pool
 	config      *mysql.Config // nil on SQLite
 	addr        string        // where the server is, for the accounts of hosts; "" on SQLite
-	turn        turnstile
-	hostAccount bool // this is the account of a host, which has calls and nothing else
+	hostAccount bool          // this is the account of a host, which has calls and nothing else
 }
 
 // Exec is ExecContext of a caller that has no context.
@@ -48,8 +49,8 @@ func (db *DB) Exec(query string, args ...any) (sql.Result, error) {
 	return db.ExecContext(context.Background(), query, args...)
 }
 
-// writer is the pool of writes.
-func (db *DB) writer() *sqlx.DB {
+// writePool is the pool of writes where there is no writer.
+func (db *DB) writePool() *sqlx.DB {
 	if db.writes == nil {
 		return db.DB
 	}
@@ -58,20 +59,34 @@ func (db *DB) writer() *sqlx.DB {
 
 // Close ends all connections.
 func (db *DB) Close() error {
-	if db.writes == nil {
-		return db.DB.Close()
+	var err error
+	if db.writer != nil {
+		err = db.writer.close()
 	}
-	return errors.Join(db.DB.Close(), db.writes.Close())
+	if db.writes != nil {
+		err = errors.Join(err, db.writes.Close())
+	}
+	return errors.Join(err, db.DB.Close())
 }
 
 // Narrow leaves the database one connection for everything, as a test wants it: whoever
 // takes a second one inside a transaction then waits for ever.
 func (db *DB) Narrow() {
+	db.SetMaxOpenConns(1)
+	if db.writer != nil {
+		db.writer.narrow = func(ctx context.Context) (func(), error) {
+			conn, err := db.DB.Connx(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return func() { _ = conn.Close() }, nil // it goes back to the pool
+		}
+		return
+	}
 	if db.writes != nil {
 		_ = db.writes.Close() // it was just opened: nothing runs on it
 		db.writes = nil
 	}
-	db.SetMaxOpenConns(1)
 }
 
 // sqliteDriver is mattn's driver with REGEXP, which SQLite leaves to the program, and a LOWER
@@ -125,24 +140,38 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the database folder: %w", err)
 	}
-	// Immediate transactions never upgrade a read lock, so writers queue instead of failing.
-	q := url.Values{
-		"_journal_mode": {"WAL"}, "_synchronous": {"NORMAL"}, "_busy_timeout": {"10000"},
-		"_txlock": {"immediate"}, "_foreign_keys": {"1"}, "_cache_size": {"-8000"},
-	}
-	db, err := sqlx.Open(sqliteDriver, "file:"+url.PathEscape(path)+"?"+q.Encode())
+	address := sqliteAddress(path)
+	db, err := sqlx.Open(sqliteDriver, address)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	// More connections than this only add memory: writers are serial and readers are quick.
+	// More connections than this only add memory: readers are quick.
 	db.SetMaxOpenConns(8)
 	db.SetMaxIdleConns(8)
-	_, err = db.ExecContext(ctx, "PRAGMA journal_size_limit = 67108864")
+	err = db.PingContext(ctx)
 	if err != nil {
 		_ = db.Close() // the first error is the one to tell
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &DB{DB: db, Dialect: SQLite, turn: make(turnstile, 1)}, nil
+	writes, err := sqlx.Open(sqliteDriver, address)
+	if err != nil {
+		_ = db.Close() // as above
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	writes.SetMaxOpenConns(1)
+	writes.SetMaxIdleConns(1)
+	return &DB{DB: db, Dialect: SQLite, writer: &writer{path: path, pool: writes}}, nil
+}
+
+// sqliteAddress is the driver's address of the file at path. A commit is on the disk when it
+// returns. An immediate transaction never upgrades a read lock, so that processes that write
+// queue instead of failing.
+func sqliteAddress(path string) string {
+	q := url.Values{
+		"_journal_mode": {"WAL"}, "_synchronous": {"FULL"}, "_busy_timeout": {"10000"},
+		"_txlock": {"immediate"}, "_foreign_keys": {"1"}, "_cache_size": {"-8000"},
+	}
+	return "file:" + url.PathEscape(path) + "?" + q.Encode()
 }
 
 // hostDatabase is how the names of databases end in which hosts' accounts have their calls.

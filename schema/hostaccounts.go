@@ -118,7 +118,7 @@ var hostTables = []string{"work", "servers", "hosts"}
 // makeHostCalls makes or renews the host database: after a migration its procedures must be
 // those of this binary.
 func makeHostCalls(ctx context.Context, db *DB, main string) error {
-	conn, err := db.writer().Connx(ctx)
+	conn, err := db.writePool().Connx(ctx)
 	if err != nil {
 		return fmt.Errorf("make the calls of hosts: %w", err)
 	}

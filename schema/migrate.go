@@ -140,7 +140,7 @@ func (db *DB) current(ctx context.Context) bool {
 // migration that gave up in its middle would be half done.
 func (db *DB) migrationConns() (*sql.DB, func(), error) {
 	if db.Dialect != MySQL {
-		return db.writer().DB, func() {}, nil
+		return db.DB.DB, func() {}, nil
 	}
 	cfg := db.config.Clone()
 	setParam(cfg, "innodb_lock_wait_timeout", "3600")

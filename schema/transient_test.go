@@ -81,7 +81,7 @@ func TestWritersTakeTurns(t *testing.T) {
 			defer wg.Done()
 			for ctx.Err() == nil {
 				err := db.Tx(context.WithoutCancel(ctx), func(tx *Tx) error {
-					_, err := tx.Exec("INSERT INTO a VALUES (1)")
+					_, err := tx.ExecContext(t.Context(), "INSERT INTO a VALUES (1)")
 					time.Sleep(hold)
 					return err
 				})

@@ -15,14 +15,22 @@ import (
 
 // Tx is a transaction; the packages' statements run on it by its sqlx methods.
 type Tx struct {
-	*sqlx.Tx
+	runner
 	Dialect Dialect
+}
+
+// runner is what runs the statements of a transaction: sqlx's own, or a turn of the writer.
+type runner interface {
+	Querier
+	NamedExecContext(ctx context.Context, query string, arg any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Querier is what both DB and Tx can do: a method that takes one may run inside a
 // transaction or outside.
 type Querier interface {
-	sqlx.ExtContext
+	sqlx.QueryerContext
+	sqlx.ExecerContext
 	GetContext(ctx context.Context, dest any, query string, args ...any) error
 	SelectContext(ctx context.Context, dest any, query string, args ...any) error
 }
@@ -33,7 +41,8 @@ type Querier interface {
 // that it sets anew.
 //
 // On SQLite the writers of a process go one after the other in the order in which they came,
-// and hold no connection while they wait.
+// and those who wait for the disk wait together (see writer). What Tx answered is there after
+// a power cut.
 //
 // A connection that breaks at the commit leaves the outcome unknown: the error then is
 // ErrUnknownOutcome, and a caller that must know looks for a key that it chose before.
@@ -42,19 +51,17 @@ func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
 }
 
 func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
-	end, err := db.turn.take(ctx)
-	if err != nil {
-		return fmt.Errorf("begin a transaction: %w", err)
+	if db.writer != nil {
+		return db.writer.do(ctx, func(r runner) error { return fn(&Tx{runner: r, Dialect: db.Dialect}) })
 	}
-	defer end()
-	tx, err := db.writer().BeginTxx(ctx, nil)
+	tx, err := db.writePool().BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
 	defer func() {
 		_ = tx.Rollback() // after a commit this does nothing
 	}()
-	err = fn(&Tx{Tx: tx, Dialect: db.Dialect})
+	err = fn(&Tx{runner: tx, Dialect: db.Dialect})
 	if err != nil {
 		return err
 	}
@@ -67,23 +74,30 @@ func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
 
 // ExecContext runs one statement as a transaction of its own, with the retries of Tx.
 func (db *DB) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return db.one(ctx, func() (sql.Result, error) { return db.writer().ExecContext(ctx, query, args...) })
+	return db.one(ctx, func(on statement) (sql.Result, error) { return on.ExecContext(ctx, query, args...) })
 }
 
 // NamedExecContext is ExecContext with the arguments in a struct or map.
 func (db *DB) NamedExecContext(ctx context.Context, query string, arg any) (sql.Result, error) {
-	return db.one(ctx, func() (sql.Result, error) { return db.writer().NamedExecContext(ctx, query, arg) })
+	return db.one(ctx, func(on statement) (sql.Result, error) { return on.NamedExecContext(ctx, query, arg) })
 }
 
-func (db *DB) one(ctx context.Context, exec func() (sql.Result, error)) (sql.Result, error) {
+// statement is what runs one.
+type statement interface {
+	sqlx.ExecerContext
+	NamedExecContext(ctx context.Context, query string, arg any) (sql.Result, error)
+}
+
+func (db *DB) one(ctx context.Context, exec func(on statement) (sql.Result, error)) (sql.Result, error) {
 	var res sql.Result
-	err := again(ctx, func() error {
-		end, err := db.turn.take(ctx)
-		if err != nil {
-			return err
+	err := again(ctx, func() (err error) {
+		if db.writer != nil {
+			return db.writer.do(ctx, func(r runner) error {
+				res, err = exec(r)
+				return err
+			})
 		}
-		defer end()
-		res, err = exec()
+		res, err = exec(db.writePool())
 		if err != nil {
 			return commitError(err) // the statement is its own commit
 		}

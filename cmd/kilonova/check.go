@@ -59,6 +59,13 @@ func check(ctx context.Context, db *schema.DB, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	loose, err := db.Undurable(ctx)
+	if err != nil {
+		return err
+	}
+	for _, setting := range loose { // no difference, but one to come
+		fmt.Fprintf(out, "warning: the database can lose answered requests: %s\n", setting)
+	}
 	fmt.Fprintf(out, "%d hosts, %d servers, %d under way, %d differences\n", len(list), len(want.Living), open, problems)
 	if problems > 0 {
 		return fmt.Errorf("%d differences", problems)

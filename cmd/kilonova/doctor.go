@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -175,6 +176,13 @@ func checkDB(dsn string) func(context.Context) finding {
 			return finding{what: "the database does not answer: " + err.Error(), mend: "check the address and the account"}
 		}
 		defer db.Close()
-		return finding{ok: true, what: "the database answers"}
+		loose, err := db.Undurable(ctx)
+		if err != nil {
+			return finding{what: "the database answers, but not what its settings are: " + err.Error(), mend: "check the account"}
+		}
+		if len(loose) > 0 {
+			return finding{fine: true, what: "the database can lose answered requests: " + strings.Join(loose, "; "), mend: "set it in the server's configuration"}
+		}
+		return finding{ok: true, what: "the database answers, and commits durably"}
 	}
 }
