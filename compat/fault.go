@@ -83,14 +83,29 @@ func AsFault(err error) *Fault {
 // FaultWriter turns a Fault into a service's error document.
 type FaultWriter func(w http.ResponseWriter, r *http.Request, f *Fault)
 
-// Fail logs an error that a handler returned and answers with the service's document.
+// Fail logs an error that a handler returned, with its cause, and answers with the service's
+// document. That a client has gone, whose requests end half done, is no failure of the service.
 func Fail(w http.ResponseWriter, r *http.Request, write FaultWriter, err error) {
 	f := AsFault(err)
-	if f.Code >= 500 {
+	switch {
+	case f.Code < 500:
+	case r.Context().Err() != nil:
+		slog.DebugContext(r.Context(), "client went away", "request_id", RequestID(r.Context()),
+			"method", r.Method, "path", clip(r.URL.Path), "err", cause(f, err))
+		f = BadRequest("The request was broken off.")
+	default:
 		slog.ErrorContext(r.Context(), "request failed", "request_id", RequestID(r.Context()),
-			"method", r.Method, "path", clip(r.URL.Path), "code", f.Code, "err", err)
+			"method", r.Method, "path", clip(r.URL.Path), "code", f.Code, "err", cause(f, err))
 	}
 	write(w, r, f)
+}
+
+// cause is what the log says of a failure: with what only the log may see.
+func cause(f *Fault, err error) error {
+	if f.Err == nil || f.Err == err {
+		return err
+	}
+	return fmt.Errorf("%w: %w", err, f.Err)
 }
 
 var computeFaultNames = map[int]string{

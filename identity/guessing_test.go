@@ -155,7 +155,8 @@ func loginUntil(ctx context.Context, h http.Handler, address, user, password str
 }
 
 // TestLoginFlood sends logins as fast as it can, at the cost that bcrypt has in production,
-// while others go on working. Afterwards nothing is left of it.
+// while others go on working. How long these wait is told by how many of the flood's guesses
+// were checked meanwhile, so that a slow machine measures the same. Afterwards nothing is left.
 func TestLoginFlood(t *testing.T) {
 	ctx := context.Background()
 	s, err := identity.New(ctx, identity.Config{DB: schematest.SQLite(t), KeyDir: filepath.Join(t.TempDir(), "keys")})
@@ -175,85 +176,86 @@ func TestLoginFlood(t *testing.T) {
 		t.Fatalf("login = %d", scoped.Code)
 	}
 	before := runtime.NumGoroutine()
-	const flooders, flood = 300, 3 * time.Second
-	end := time.Now().Add(flood)
-	until, stop := context.WithDeadline(ctx, end)
+	const flooders, addresses = 300, 5
+	until, stop := context.WithCancel(ctx)
 	defer stop()
 	codes := [600]atomic.Int64{}
 	var wg sync.WaitGroup
 	for i := range flooders {
 		wg.Go(func() {
-			for n := 0; time.Now().Before(end); n++ {
+			for n := 0; until.Err() == nil; n++ {
 				// A few addresses, most with very many names: also at the administrator.
 				user := fmt.Sprintf("nobody-%d-%d", i, n)
 				if i%10 == 0 {
 					user = "admin"
 				}
-				codes[loginUntil(until, h, fmt.Sprintf("203.0.113.%d:1", i%5), user, "guess").Code].Add(1)
-				time.Sleep(5 * time.Millisecond) // as many clients as there are connections, not one that spins
+				w := loginUntil(until, h, fmt.Sprintf("203.0.113.%d:1", i%addresses), user, "guess")
+				if until.Err() == nil {
+					codes[w.Code].Add(1)
+				} else if w.Code >= 500 {
+					t.Errorf("a client that has gone: %d", w.Code)
+				}
+				time.Sleep(20 * time.Millisecond) // as many clients as there are connections, not one that spins
 			}
 		})
 	}
-	worst := map[string][]time.Duration{}
+	for codes[401].Load() == 0 || codes[429].Load() == 0 {
+		time.Sleep(time.Millisecond) // until all places are taken
+	}
+	checked := map[string][]int{}
 	measure := func(what string, code int, ask func() *httptest.ResponseRecorder) {
-		at := time.Now()
+		at := codes[401].Load()
 		w := ask()
-		worst[what] = append(worst[what], time.Since(at))
+		checked[what] = append(checked[what], int(codes[401].Load()-at))
 		if w.Code != code {
 			t.Errorf("%s = %d: %s", what, w.Code, w.Body)
 		}
 	}
-	for i := 0; time.Now().Before(end); i++ {
-		measure("token", 200, func() *httptest.ResponseRecorder {
-			r := httptest.NewRequest("GET", "/v3/users", nil)
-			r.Header.Set("X-Auth-Token", token)
-			w := httptest.NewRecorder()
-			h.ServeHTTP(w, r)
-			return w
-		})
-		measure("login again", 201, func() *httptest.ResponseRecorder { return loginAt(h, "192.0.2.1:1", "admin", adminPassword) })
-		if i == 20 {
-			measure("new user", 201, func() *httptest.ResponseRecorder {
-				r := httptest.NewRequest("POST", "/v3/users", strings.NewReader(`{"user":{"name":"new","password":"pw"}}`))
-				r.Header.Set("X-Auth-Token", token)
-				w := httptest.NewRecorder()
-				h.ServeHTTP(w, r)
-				return w
-			})
-			measure("first login", 201, func() *httptest.ResponseRecorder { return loginAt(h, "198.51.100.7:1", "new", "pw") })
-		}
-		time.Sleep(10 * time.Millisecond)
+	withToken := func(method, path, body string) *httptest.ResponseRecorder {
+		r := httptest.NewRequest(method, path, strings.NewReader(body))
+		r.Header.Set("X-Auth-Token", token)
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w
 	}
-	wg.Wait()
-	// Each in the time that a machine under a hundred other tests may take.
-	for what, limit := range map[string]time.Duration{"token": 2 * time.Second, "login again": 2 * time.Second, "new user": 5 * time.Second, "first login": 10 * time.Second} {
-		slices.Sort(worst[what])
-		n := len(worst[what])
-		if n == 0 {
-			t.Errorf("%s: not once during the flood", what)
-			continue
+	for i := range 40 {
+		measure("token", 200, func() *httptest.ResponseRecorder { return withToken("GET", "/v3/users", "") })
+		measure("login again", 201, func() *httptest.ResponseRecorder { return loginAt(h, "192.0.2.1:1", "admin", adminPassword) })
+		if i%10 == 5 {
+			name := fmt.Sprintf("new-%d", i)
+			measure("new user", 201, func() *httptest.ResponseRecorder {
+				return withToken("POST", "/v3/users", `{"user":{"name":"`+name+`","password":"pw"}}`)
+			})
+			measure("first login", 201, func() *httptest.ResponseRecorder { return loginAt(h, "198.51.100.7:1", name, "pw") })
 		}
-		p99 := worst[what][n*99/100]
-		t.Logf("%s: %d times, p50 %v, p99 %v", what, n, worst[what][n/2], p99)
-		if p99 > limit {
-			t.Errorf("%s: p99 %v during the flood", what, p99)
+	}
+	stop()
+	wg.Wait()
+	// What needs no checking waits for none, what does for one of each address and those under
+	// way; twice that where the machine is slow to let the answer through.
+	places := max(1, runtime.GOMAXPROCS(0)/2)
+	for what, limit := range map[string]int{"token": 1, "login again": 1, "new user": 2 * places, "first login": 2 * (addresses + 2*places)} {
+		slices.Sort(checked[what])
+		median := checked[what][len(checked[what])/2]
+		t.Logf("%s: %d times, while so many guesses were checked: %v", what, len(checked[what]), checked[what])
+		if median > limit {
+			t.Errorf("%s waited for %d guesses", what, median)
 		}
 	}
 	t.Logf("the flood: %d were looked at, %d told to come back", codes[401].Load(), codes[429].Load())
-	if codes[429].Load() == 0 || codes[401].Load() == 0 {
-		t.Errorf("no flood: %d and %d", codes[401].Load(), codes[429].Load())
-	}
 	for code := range codes {
-		// 503: the client had gone before the database was asked.
-		if n := codes[code].Load(); n > 0 && code != 401 && code != 429 && (code != 503 || n > flooders) {
+		if n := codes[code].Load(); n > 0 && code != 401 && code != 429 {
 			t.Errorf("%d answers of %d", n, code)
 		}
 	}
-	at := time.Now()
-	if w := loginAt(h, "198.51.100.8:1", "new", "pw"); w.Code != 201 || time.Since(at) > 2*time.Second {
-		t.Errorf("a login after the flood = %d after %v", w.Code, time.Since(at))
+	if w := loginAt(h, "198.51.100.8:1", "new-5", "pw"); w.Code != 201 {
+		t.Errorf("a login after the flood = %d", w.Code)
 	}
-	if after := runtime.NumGoroutine(); after > before+20 {
-		t.Errorf("%d goroutines before, %d after", before, after)
+	for range 1000 {
+		if runtime.NumGoroutine() <= before+20 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
+	t.Errorf("%d goroutines before, %d after", before, runtime.NumGoroutine())
 }

@@ -1,7 +1,6 @@
 package images
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -169,11 +168,8 @@ func plain(f *compat.Fault) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeFault(w, r, f) })
 }
 
-// fail answers with an error. A client that has gone is no fault of the service.
+// fail answers with an error.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
-	if errors.Is(err, context.Canceled) && r.Context().Err() != nil {
-		err = &compat.Fault{Code: http.StatusBadRequest, Message: "The request was broken off.", Err: err}
-	}
 	compat.Fail(w, r, writeFault, err)
 }
 

@@ -96,15 +96,17 @@ func TestSettleCollations(t *testing.T) {
 	exec("CREATE TABLE old_children (id VARCHAR(64) NOT NULL, FOREIGN KEY (id) REFERENCES old_parents (id) ON DELETE CASCADE) DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
 	exec("INSERT INTO old_parents (id, name) VALUES ('p', 'e')")
 	exec("INSERT INTO old_children (id) VALUES ('p')")
-	exec("DELETE FROM goose_db_version WHERE version_id >= 131")
-	err := db.Migrate(ctx)
-	if err != nil {
-		t.Fatal(err)
+	// Twice: it may have been cut short.
+	for range 2 {
+		err := schema.SettleCollations(db, ctx, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 	exec("INSERT INTO old_parents (id, name) VALUES ('q', 'é'), ('r', 'E'), ('p ', 'e ')")
 	exec("DELETE FROM old_parents WHERE id = 'p'")
 	var left int
-	err = db.GetContext(ctx, &left, "SELECT COUNT(*) FROM old_children")
+	err := db.GetContext(ctx, &left, "SELECT COUNT(*) FROM old_children")
 	if err != nil || left != 0 {
 		t.Errorf("children left: %d, %v", left, err)
 	}

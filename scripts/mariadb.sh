@@ -68,7 +68,7 @@ launch() {
 	echo $! >"$pidfile"
 	for _ in $(seq 600); do
 		answers && return 0
-		running || return 1
+		! gone "$(cat "$pidfile")" || return 1 # not running(): a process is not yet what it will be
 		sleep 0.1
 	done
 	return 1

@@ -84,7 +84,10 @@ func start(dir string) (stop func(), err error) {
 func (c *cloud) send(who, version, method, path string, body any) (map[string]any, http.Header, error) {
 	raw, isRaw := body.([]byte)
 	kind := "application/octet-stream"
-	if !isRaw {
+	switch {
+	case body == nil:
+		kind = ""
+	case !isRaw:
 		kind = "application/json"
 		var err error
 		raw, err = json.Marshal(body)
@@ -96,7 +99,9 @@ func (c *cloud) send(who, version, method, path string, body any) (map[string]an
 	if err != nil {
 		return nil, nil, err
 	}
-	r.Header.Set("Content-Type", kind)
+	if kind != "" {
+		r.Header.Set("Content-Type", kind)
+	}
 	r.Header.Set("X-Auth-Token", c.tokens[who])
 	if version != "" {
 		r.Header.Set("OpenStack-API-Version", "compute "+version)

@@ -1,0 +1,51 @@
+package compat_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"kilonova/compat"
+)
+
+// TestFail holds what clients see of an error, and what the log has of it.
+func TestFail(t *testing.T) {
+	broken := errors.New("disk on fire")
+	for name, c := range map[string]struct {
+		err  error
+		gone bool
+		code int
+		log  string
+	}{
+		"a client's mistake":         {compat.BadRequest("no"), false, 400, ""},
+		"what is no fault":           {fmt.Errorf("read: %w", broken), false, 500, "read: disk on fire"},
+		"a fault with its cause":     {&compat.Fault{Code: 503, Message: "Try later.", Err: broken}, false, 503, "Try later.: disk on fire"},
+		"a mistake, client gone":     {compat.NotFound("nothing"), true, 404, ""},
+		"a statement cut short":      {fmt.Errorf("find: %w", context.Canceled), true, 400, ""},
+		"unavailable, client gone":   {&compat.Fault{Code: 503, Err: broken}, true, 400, ""},
+		"cut short, client is there": {fmt.Errorf("find: %w", context.Canceled), false, 500, "find: context canceled"},
+	} {
+		var log bytes.Buffer
+		was := slog.Default()
+		slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, end := context.WithCancel(context.Background())
+		if c.gone {
+			end()
+		}
+		w := httptest.NewRecorder()
+		compat.Fail(w, httptest.NewRequestWithContext(ctx, "GET", "/", nil), compat.ComputeFault, c.err)
+		end()
+		slog.SetDefault(was)
+		if w.Code != c.code || strings.Contains(w.Body.String(), "fire") {
+			t.Errorf("%s: %d %s", name, w.Code, w.Body)
+		}
+		if said := log.String(); c.log == "" && said != "" || !strings.Contains(said, c.log) {
+			t.Errorf("%s: the log says %q", name, said)
+		}
+	}
+}
