@@ -73,8 +73,22 @@ func (s *Service) destroy(w http.ResponseWriter, r *compat.Request, op string) e
 }
 
 // end deletes a server, by its host where there is one that answers. A server that is being
-// deleted is left alone.
+// deleted is left alone. When somebody acted on the server meanwhile all is decided again:
+// it may have got a host, lost it, or be deleted.
 func (s *Service) end(ctx context.Context, c *compat.Caller, v *Server, op string) error {
+	for {
+		err := s.endOnce(ctx, c, v, op)
+		if !errors.Is(err, errLostRace) {
+			return err
+		}
+		v, err = get(ctx, s.DB, v.UUID)
+		if err != nil || v == nil || v.Deleted {
+			return err
+		}
+	}
+}
+
+func (s *Service) endOnce(ctx context.Context, c *compat.Caller, v *Server, op string) error {
 	err := transitions[op].Check(v, c)
 	if err != nil {
 		return err
@@ -89,7 +103,7 @@ func (s *Service) end(ctx context.Context, c *compat.Caller, v *Server, op strin
 	if !here {
 		return s.destroyLocally(ctx, c, v, op)
 	}
-	_, err = s.begin(ctx, c, v, op, nil)
+	_, err = s.beginOnce(ctx, c, v, op, nil)
 	return err
 }
 
@@ -105,33 +119,18 @@ func (s *Service) hostAnswers(ctx context.Context, v *Server) (bool, error) {
 }
 
 func (s *Service) destroyLocally(ctx context.Context, c *compat.Caller, v *Server, op string) error {
-	t := transitions[op]
-	for {
-		err := t.Check(v, c)
+	return wrap(s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		copied := *v
+		actionID, err := s.record(ctx, tx, &copied, c, transitions[op])
 		if err != nil {
 			return err
 		}
-		err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
-			copied := *v
-			actionID, err := s.record(ctx, tx, &copied, c, t)
-			if err != nil {
-				return err
-			}
-			err = s.bury(ctx, tx, &copied)
-			if err != nil {
-				return err
-			}
-			return s.endAction(ctx, tx, actionID, true, "", "")
-		})
-		if !errors.Is(err, errLostRace) {
-			return wrap(err, "delete server %s", v.UUID)
-		}
-		// Somebody acted on it meanwhile: what is given back must be what it holds now.
-		v, err = get(ctx, s.DB, v.UUID)
-		if err != nil || v == nil || v.Deleted {
+		err = s.bury(ctx, tx, &copied)
+		if err != nil {
 			return err
 		}
-	}
+		return s.endAction(ctx, tx, actionID, true, "", "")
+	}), "delete server %s", v.UUID)
 }
 
 // bury makes the row a deleted one and gives back all that the server held.

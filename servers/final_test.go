@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"kilonova/compat"
 	"kilonova/work"
 )
 
@@ -237,6 +238,44 @@ func TestNamesOfMany(t *testing.T) {
 					t.Errorf("%d of %q is %q, host name %q, want %q and %q", i, tt.name, v.Name, v.Hostname, tt.names[i], want)
 				}
 			}
+		}
+	})
+}
+
+// TestDeletesDecideAnew: a delete that read the server before somebody else acted on it asks
+// the host that the server has now, or nobody, and once.
+func TestDeletesDecideAnew(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		admin := &compat.Caller{UserID: "u", ProjectID: ours, Roles: []string{"admin"}}
+		for name, meanwhile := range map[string]func(id string){
+			"its host failed": func(string) {
+				c.refuse[work.Spawn] = work.Result{Message: "No."}
+				c.settle()
+				delete(c.refuse, work.Spawn)
+			},
+			"it runs":           func(string) { c.settle() },
+			"it is being ended": func(id string) { c.want(204, "DELETE", "/servers/"+id, "") },
+			"it is gone":        func(id string) { c.want(204, "DELETE", "/servers/"+id, ""); c.settle() },
+		} {
+			id := c.want(202, "POST", "/servers", c.createBody("d", "")).text("server", "id")
+			before, err := get(t.Context(), c.db, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			meanwhile(id)
+			err = c.s.end(t.Context(), admin, before, opDelete)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if n := c.count("SELECT COUNT(*) FROM work WHERE kind = 'delete' OR host = ''"); n > 1 {
+				t.Errorf("%s: %d pieces of work to delete it", name, n)
+			}
+			c.settle()
+			c.want(404, "GET", "/servers/"+id, "")
+			if n := c.count("SELECT COUNT(*) FROM work"); n != 0 {
+				t.Errorf("%s: %d pieces of work are left", name, n)
+			}
+			c.audit()
 		}
 	})
 }

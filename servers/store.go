@@ -176,22 +176,9 @@ func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind 
 // the check runs again on what it left, so that the caller learns the true state.
 func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op string,
 	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) (*Server, error) {
-	t := transitions[op]
-	var begun *Server
 	for {
-		err := t.Check(v, c)
-		if err != nil {
-			return nil, err
-		}
-		err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
-			copied := *v
-			begun = &copied
-			return s.beginTx(ctx, tx, c, begun, t, prepare)
-		})
+		begun, err := s.beginOnce(ctx, c, v, op, prepare)
 		if !errors.Is(err, errLostRace) {
-			if err == nil && t.Kind != "" {
-				s.Bell.Ring(begun.HostName())
-			}
 			return begun, err
 		}
 		v, err = get(ctx, s.DB, v.UUID)
@@ -202,6 +189,30 @@ func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op str
 			return nil, compat.NotFound("Instance could not be found")
 		}
 	}
+}
+
+// beginOnce is begin for a caller that has more to decide when another request was first,
+// which is errLostRace.
+func (s *Service) beginOnce(ctx context.Context, c *compat.Caller, v *Server, op string,
+	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) (*Server, error) {
+	t := transitions[op]
+	err := t.Check(v, c)
+	if err != nil {
+		return nil, err
+	}
+	if t.Kind != "" && v.HostName() == "" { // nobody would ever do it
+		return nil, compat.Conflict("Instance %s is not ready", v.UUID)
+	}
+	var begun *Server
+	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+		copied := *v
+		begun = &copied
+		return s.beginTx(ctx, tx, c, begun, t, prepare)
+	})
+	if err == nil && t.Kind != "" {
+		s.Bell.Ring(begun.HostName())
+	}
+	return begun, err
 }
 
 // errNoRoom says that no host has room for what the request asks of a server.
