@@ -15,10 +15,10 @@ import (
 // What a session of a host may be seen doing. A call takes milliseconds and leaves nothing
 // open, so whatever is beyond these figures is not computed's.
 const (
-	watchEvery      = time.Second
-	longestCall     = 4         // seconds
-	longestOpen     = 2         // seconds: a transaction, which keeps old rows alive
-	largestSession  = 192 << 20 // bytes; MariaDB tells
+	watchEvery      = 250 * time.Millisecond
+	longestCall     = 4        // seconds
+	longestOpen     = 2        // seconds: a transaction, which keeps old rows alive
+	largestSession  = 32 << 20 // bytes; MariaDB tells
 	watchProcedure  = "`kn_watch`"
 	noSuchProcedure = 1305
 	noExecute       = 1370
@@ -44,7 +44,7 @@ func makeWatch(ctx context.Context, conn *sqlx.Conn, main, collation string) err
 	if err != nil {
 		return fmt.Errorf("make the watch over hosts: %w", err)
 	}
-	return renew(ctx, conn, main, "kn_watch", func(comment string) string {
+	err = renew(ctx, conn, main, "kn_watch", func(comment string) string {
 		return fmt.Sprintf(`CREATE DEFINER = %s PROCEDURE `+"`%s`."+watchProcedure+`()
 SQL SECURITY DEFINER MODIFIES SQL DATA COMMENT '%s'
 BEGIN
@@ -69,6 +69,15 @@ CLOSE c;
 SELECT v_ended;
 END`, owner(main), main, comment, collation, main, longestCall, longestOpen, memory)
 	})
+	if err != nil {
+		return err
+	}
+	// As for the calls of hosts, the owner must be allowed to run what runs as it.
+	_, err = conn.ExecContext(ctx, fmt.Sprintf("GRANT EXECUTE ON PROCEDURE `%s`."+watchProcedure+" TO %s", main, owner(main)))
+	if err != nil {
+		return fmt.Errorf("make the watch over hosts: %w", err)
+	}
+	return nil
 }
 
 // WatchHostAccounts ends sessions of hosts' accounts that keep a transaction open, run a
@@ -91,7 +100,7 @@ func (db *DB) WatchHostAccounts(ctx context.Context, log *slog.Logger) {
 		var my *mysql.MySQLError
 		switch {
 		case errors.As(err, &my) && my.Number == noSuchProcedure:
-			wait = 10 * watchEvery // no host has an account yet
+			wait = 40 * watchEvery // no host has an account yet
 		case err != nil && ctx.Err() == nil && err.Error() != told:
 			told = err.Error()
 			log.WarnContext(ctx, "watch over hosts' database sessions", "err", err)
@@ -106,7 +115,7 @@ func (db *DB) WatchHostAccounts(ctx context.Context, log *slog.Logger) {
 }
 
 func watchOnce(ctx context.Context, conns *sqlx.DB) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*watchEvery)
+	ctx, cancel := context.WithTimeout(ctx, 40*watchEvery)
 	defer cancel()
 	var ended int
 	err := conns.GetContext(ctx, &ended, "CALL "+watchProcedure+"()")

@@ -64,7 +64,8 @@ launch() {
 	setsid mariadbd --no-defaults --user="$(setting user)" --datadir="$base/data" --socket="$base/sock" --pid-file="$base/pid" \
 		--log-error="$base/log" --init-file="$base/init.sql" --bind-address=127.0.0.1 --port="$(setting port)" --skip-name-resolve \
 		--character-set-server=utf8mb4 --collation-server=utf8mb4_bin --skip-log-bin --max-connections=400 \
-		--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=128M --innodb-log-file-size=48M --performance-schema=off </dev/null >"$dir/out" 2>&1 &
+		--innodb-flush-log-at-trx-commit=1 --innodb-buffer-pool-size=128M --innodb-log-file-size=48M --performance-schema=off \
+		--max-session-mem-used=128M --maximum-max-session-mem-used=128M </dev/null >"$dir/out" 2>&1 &
 	echo $! >"$pidfile"
 	for _ in $(seq 600); do
 		answers && return 0
