@@ -18,7 +18,7 @@ import (
 // layers are the floors of the house, from the ground up: a package imports only from
 // floors below its own, or what its own line in beside names.
 var layers = [][]string{
-	{"work", "hostnet", "tempest-lite"},
+	{"work", "hostnet", "private", "tempest-lite"},
 	{"schema"},
 	{"compat", "metadata"},
 	{"identity", "computed", "front"},

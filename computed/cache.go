@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"kilonova/private"
 	"kilonova/work"
 )
 
@@ -64,7 +65,7 @@ func NewImageCache(o CacheOptions) (*ImageCache, error) {
 		client = *o.Client
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	err := os.MkdirAll(o.Dir, 0o711)
+	err := private.MakeDir(o.Dir, private.Pass)
 	if err != nil {
 		return nil, fmt.Errorf("make image cache: %w", err)
 	}
@@ -193,11 +194,6 @@ func (c *ImageCache) download(ctx context.Context, img *work.Image, path string)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); got != img.SHA512 {
 		return fmt.Errorf("%w: SHA-512 is %s", ErrImageCorrupt, got)
-	}
-	// Hypervisor processes read the file under their own account.
-	err = tmp.Chmod(0o644)
-	if err != nil {
-		return fmt.Errorf("set mode: %w", err)
 	}
 	err = tmp.Sync()
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +17,8 @@ import (
 	"github.com/go-sql-driver/mysql"
 	"github.com/jmoiron/sqlx"
 	"github.com/mattn/go-sqlite3"
+
+	"kilonova/private"
 )
 
 // Dialect is the kind of database behind a DB.
@@ -135,10 +139,37 @@ func isMySQL(dsn string) bool {
 	return strings.HasPrefix(dsn, "mysql:") || strings.Contains(dsn, "@tcp(") || strings.Contains(dsn, "@unix(")
 }
 
-func openSQLite(ctx context.Context, path string) (*DB, error) {
-	err := os.MkdirAll(filepath.Dir(path), 0o750)
+// closeSQLite keeps the files of a database from other accounts. SQLite gives those that it
+// makes beside the database the mode of that.
+func closeSQLite(path string) error {
+	_, err := os.Stat(filepath.Dir(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = private.MakeDir(filepath.Dir(path), private.Dir)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("make the database folder: %w", err)
+		return fmt.Errorf("make the database folder: %w", err)
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, private.File)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	err = f.Close()
+	if err != nil {
+		return fmt.Errorf("open %s: %w", path, err)
+	}
+	for _, end := range []string{"", "-wal", "-shm", "-journal"} {
+		err := private.Close(path+end, private.File)
+		if err != nil { // another account's file: it serves, and doctor says what is wrong with it
+			slog.Warn("the database can be read by others", "err", err)
+		}
+	}
+	return nil
+}
+
+func openSQLite(ctx context.Context, path string) (*DB, error) {
+	err := closeSQLite(path)
+	if err != nil {
+		return nil, err
 	}
 	address := sqliteAddress(path)
 	db, err := sqlx.Open(sqliteDriver, address)

@@ -13,6 +13,10 @@ listen=${KILONOVA_LISTEN:-127.0.0.1:8774}
 uri=${KILONOVA_LIBVIRT_URI:-}
 image=$CACHE/testvm.qcow2
 began=$SECONDS
+# What is written here is the cloud's; the build and libvirt have files that others read.
+usual=$(umask)
+umask 077
+usually() { (umask "$usual" && "$@"); }
 
 # reachable DIR: whether other accounts, QEMU's among them, may walk to it.
 reachable() {
@@ -26,7 +30,7 @@ reachable() {
 if [ ! -e "$STATE" ] && [ "$(id -u)" = 0 ] && ! reachable "$(dirname "$STATE")"; then
 	far=/var/lib/kilonova/$(printf %s "$STATE" | sha256sum | cut -c1-12)
 	say "Others may not walk to $STATE: the cloud's data goes to $far, and $STATE is a link to it"
-	mkdir -p "$far"
+	(umask 066 && mkdir -p "$far")
 	ln -s "$far" "$STATE"
 fi
 mkdir -p "$STATE"
@@ -58,16 +62,16 @@ ready() {
 }
 
 say "Looking for what is missing"
-scripts/install.sh --for up
+usually scripts/install.sh --for up
 if running; then
 	say "The cloud runs already"
 else
 	say "Building bin/kilonova"
-	make -s build
+	usually make -s build
 	say "Building the test image"
-	scripts/build-testvm.sh "$image"
+	usually scripts/build-testvm.sh "$image"
 	say "Starting libvirt"
-	scripts/libvirt.sh start
+	usually scripts/libvirt.sh start
 	say "Starting the cloud"
 	: >"$STATE/out"
 	flags=(--state-dir "$STATE" --listen "$listen")
@@ -109,7 +113,7 @@ else
 		say "Image testvm exists"
 	else
 		say "Creating image testvm"
-		[ -s "$image" ] || scripts/build-testvm.sh "$image"
+		[ -s "$image" ] || usually scripts/build-testvm.sh "$image"
 		must image create testvm --public --disk-format qcow2 --container-format bare --file "$image" -f value -c id >/dev/null
 	fi
 	[ -s "$STATE/id_ed25519" ] || ssh-keygen -q -t ed25519 -N '' -C kilonova -f "$STATE/id_ed25519"

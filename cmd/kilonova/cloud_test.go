@@ -28,6 +28,12 @@ func newTestCloud(t testing.TB, db *schema.DB) *testCloud {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return loggedIn(t, c)
+}
+
+// loggedIn is the cloud with its administrator's token.
+func loggedIn(t testing.TB, c *cloud) *testCloud {
+	t.Helper()
 	tc := &testCloud{cloud: c, t: t}
 	w := tc.do("POST", "/identity/v3/auth/tokens", `{"auth": {"identity": {"methods": ["password"], "password": {"user":
 		{"name": "admin", "domain": {"id": "default"}, "password": "`+c.password+`"}}},
@@ -40,16 +46,16 @@ func newTestCloud(t testing.TB, db *schema.DB) *testCloud {
 }
 
 func (c *testCloud) do(method, path, body string) *httptest.ResponseRecorder {
-	return c.send(method, path, strings.NewReader(body))
+	return c.send(method, path, strings.NewReader(body), "application/json")
 }
 
-func (c *testCloud) send(method, path string, body io.Reader) *httptest.ResponseRecorder {
+func (c *testCloud) send(method, path string, body io.Reader, kind string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, "http://cloud"+path, body)
 	r.RequestURI = path
 	if c.token != "" {
 		r.Header.Set("X-Auth-Token", c.token)
 	}
-	r.Header.Set("Content-Type", "application/json")
+	r.Header.Set("Content-Type", kind)
 	w := httptest.NewRecorder()
 	c.handler.ServeHTTP(w, r)
 	return w
@@ -123,7 +129,7 @@ func TestNoBodyIsReadWithoutAToken(t *testing.T) {
 		"POST /healthz", "POST /", "POST /identity", "POST /image", "POST /networking", "POST /nothing",
 	} {
 		method, path, _ := strings.Cut(call, " ")
-		w := c.send(method, path, unread{t})
+		w := c.send(method, path, unread{t}, "application/json")
 		if w.Code/100 != 4 && w.Code != http.StatusMultipleChoices && w.Code != http.StatusOK {
 			t.Errorf("%s: %d %s", call, w.Code, w.Body)
 		}

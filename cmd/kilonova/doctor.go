@@ -32,7 +32,7 @@ func doctorCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			return examine(c.Context(), c.OutOrStdout(), []func(context.Context) finding{
 				checkAccount, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"), checkProgram("ebtables", "ebtables"),
-				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkListen(listen), checkDB(dsn),
+				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkDB(dsn),
 			})
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"kilonova/computed/libvirt"
 	"kilonova/computed/sim"
 	"kilonova/metadata"
+	"kilonova/private"
 	"kilonova/work"
 )
 
@@ -70,6 +71,11 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 		}
 		return sim.New(o), nil
 	case driverAuto, driverLibvirt:
+		// QEMU's account must be able to walk to the guests' disks.
+		err := private.Open(dir)
+		if err != nil {
+			return nil, err
+		}
 		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files, HTTPClient: f.client})
 		if err != nil {
 			return nil, fmt.Errorf("%w (kilonova doctor says more; --driver sim needs no hypervisor)", err)

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"kilonova/private"
 )
 
 // secretFile reads a secret of the state folder, and makes it at the first start.
@@ -21,26 +23,16 @@ func secretFile(path string) (string, error) {
 		return "", fmt.Errorf("read secret: %w", err)
 	}
 	raw := make([]byte, 18)
-	_, err = rand.Read(raw)
-	if err != nil {
-		return "", fmt.Errorf("make secret: %w", err)
-	}
+	_, _ = rand.Read(raw) // it never fails: the runtime stops the process first
 	secret := base64.RawURLEncoding.EncodeToString(raw)
-	return secret, writePrivate(path, secret+"\n")
-}
-
-// writePrivate writes a file that only its owner reads, all of it or nothing.
-func writePrivate(path, content string) error {
-	tmp := path + ".new"
-	err := os.WriteFile(tmp, []byte(content), 0o600)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	if err == nil { // an empty file, of a start that was cut short
+		return secret, private.Write(path, []byte(secret+"\n"))
 	}
-	err = os.Rename(tmp, path)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", filepath.Base(path), err)
+	err = private.Create(path, []byte(secret+"\n"))
+	if errors.Is(err, fs.ErrExist) { // of a process that started at the same moment
+		return secretFile(path)
 	}
-	return nil
+	return secret, err
 }
 
 const cloudsYAML = `# Written by kilonova at each start.
@@ -78,11 +70,11 @@ func writeCredentials(dir, base, password, ca string) error {
 	if ca != "" {
 		yaml, env = fmt.Sprintf("    cacert: %q\n", ca), fmt.Sprintf("export OS_CACERT=%s\n", shellQuoted(ca))
 	}
-	err := writePrivate(clouds, fmt.Sprintf(cloudsYAML, base, password, yaml))
+	err := private.Write(clouds, fmt.Appendf(nil, cloudsYAML, base, password, yaml))
 	if err != nil {
 		return err
 	}
-	return writePrivate(filepath.Join(dir, "openrc"), fmt.Sprintf(openrc, base, password, shellQuoted(clouds), env))
+	return private.Write(filepath.Join(dir, "openrc"), fmt.Appendf(nil, openrc, base, password, shellQuoted(clouds), env))
 }
 
 func shellQuoted(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

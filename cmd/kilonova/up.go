@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 
 	"kilonova/computed"
 	"kilonova/hosts"
+	"kilonova/private"
 	"kilonova/schema"
 	"kilonova/work"
 )
@@ -173,12 +175,14 @@ func stateDir(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("state folder: %w", err)
 	}
-	// The hypervisor's account must be able to walk through it to the guests' disks; what
-	// is secret in it is readable by its owner alone.
-	err = os.MkdirAll(dir, 0o711)
+	_, err = os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = private.MakeDir(dir, private.Dir)
+	}
 	if err != nil {
 		return "", fmt.Errorf("make the state folder: %w", err)
 	}
+	mendFiles(dir)
 	return dir, nil
 }
 

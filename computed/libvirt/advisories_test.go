@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -374,6 +375,8 @@ func TestOSSA_2013_037_TheCacheIsKeyedByContent(t *testing.T) {
 }
 
 func TestOSSA_2014_001_2013_010_OthersOnTheHostReadNothing(t *testing.T) {
+	umask := syscall.Umask(0)
+	defer syscall.Umask(umask)
 	d := disksOnly(t)
 	g := served(t, 1, make([]byte, 4096))
 	g.Flavor.EphemeralGB, g.Flavor.SwapMB = 1, 4
@@ -386,17 +389,26 @@ func TestOSSA_2014_001_2013_010_OthersOnTheHostReadNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const list, read = 0o004, 0o004
+	// QEMU's account walks to a disk; libvirt gives it the disk itself.
+	const walk = 0o011
 	for _, dir := range []string{d.instancesDir(), d.tempDir(), d.dir(g.UUID), d.imagesDir()} {
 		st, err := os.Stat(dir)
-		if err != nil || st.Mode()&list != 0 || st.Mode()&0o022 != 0 {
+		if err != nil || st.Mode()&0o077 != walk {
 			t.Errorf("directory %s has mode %v (%v)", filepath.Base(dir), st.Mode(), err)
 		}
 	}
-	for _, name := range []string{rootDisk, ephDisk, swapDisk, configDisk} {
-		st, err := os.Stat(d.file(g.UUID, name))
-		if err != nil || st.Mode()&read != 0 || st.Mode()&0o022 != 0 {
-			t.Errorf("%s has mode %v (%v)", name, st.Mode(), err)
+	base, err := d.cache.Path(&g.Image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := []string{base}
+	for _, name := range []string{rootDisk, ephDisk, swapDisk, configDisk, infoFile} {
+		files = append(files, d.file(g.UUID, name))
+	}
+	for _, path := range files {
+		st, err := os.Stat(path)
+		if err != nil || st.Mode()&0o077 != 0 {
+			t.Errorf("%s has mode %v (%v)", filepath.Base(path), st.Mode(), err)
 		}
 	}
 	err = d.prepareDirs() // the next process

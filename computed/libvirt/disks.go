@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"kilonova/computed"
+	"kilonova/private"
 	"kilonova/work"
 )
 
@@ -71,21 +72,12 @@ func (d *Driver) prepareDirs() error {
 		}
 	}
 	for _, dir := range []string{d.cfg.StateDir, d.instancesDir(), d.imagesDir(), d.tempDir()} {
-		err := os.MkdirAll(dir, 0o711)
+		err := private.MakeDir(dir, private.Pass)
+		if err == nil {
+			err = private.Open(dir)
+		}
 		if err != nil {
 			return fmt.Errorf("make state directory: %w", err)
-		}
-		st, err := os.Stat(dir)
-		if err != nil {
-			return fmt.Errorf("look at state directory: %w", err)
-		}
-		const pass = 0o011
-		if st.Mode()&pass == pass {
-			continue
-		}
-		err = os.Chmod(dir, st.Mode().Perm()|pass)
-		if err != nil {
-			return fmt.Errorf("open state directory to QEMU: %w", err)
 		}
 	}
 	return nil
@@ -154,7 +146,7 @@ func writeInfo(dir string, info *diskInfo) error {
 		return fmt.Errorf("write disk record: %w", err)
 	}
 	tmp := filepath.Join(dir, infoFile+".new")
-	err = os.WriteFile(tmp, data, 0o644)
+	err = os.WriteFile(tmp, data, private.File)
 	if err != nil {
 		return fmt.Errorf("write disk record: %w", err)
 	}
@@ -189,7 +181,7 @@ func (d *Driver) createDisks(ctx context.Context, g *work.Guest) error {
 	if err != nil || complete {
 		return err
 	}
-	err = os.MkdirAll(dir, 0o711)
+	err = private.MakeDir(dir, private.Pass)
 	if err != nil {
 		return err
 	}
@@ -220,7 +212,7 @@ func (d *Driver) createDisks(ctx context.Context, g *work.Guest) error {
 	if err != nil {
 		return err
 	}
-	err = os.Chmod(root, 0o640)
+	err = os.Chmod(root, private.File)
 	if err != nil {
 		return err
 	}
@@ -285,7 +277,7 @@ func (d *Driver) extraDisks(ctx context.Context, g *work.Guest, info *diskInfo) 
 // host without the tool gives the guest a blank disk.
 func makeRaw(ctx context.Context, path string, size int64, mkfs []string) error {
 	tmp := path + ".new"
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o640)
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, private.File)
 	if err != nil {
 		return err
 	}
@@ -358,7 +350,7 @@ func (d *Driver) saveDisks(ctx context.Context, uuid string, copyBack bool) erro
 	if err != nil {
 		return err
 	}
-	err = os.Mkdir(stage, 0o711)
+	err = private.MakeDir(stage, private.Pass)
 	if err != nil {
 		return err
 	}
@@ -382,7 +374,7 @@ func (d *Driver) saveDisks(ctx context.Context, uuid string, copyBack bool) erro
 
 // moveConsole brings the console logs from one directory to another, which it makes.
 func moveConsole(from, to string) error {
-	err := os.MkdirAll(to, 0o711)
+	err := private.MakeDir(to, private.Pass)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,8 @@ import (
 	"sort"
 	"strings"
 	"time"
+
+	"kilonova/private"
 )
 
 // A config drive is a small ISO 9660 image with Rock Ridge names, written here since
@@ -32,14 +34,14 @@ type isoNode struct {
 }
 
 // writeConfigDrive writes files, by path, to an image with the label config-2. Nobody but
-// its owner and group can read it.
+// its owner, who is QEMU's account once libvirt has it, can read it.
 func writeConfigDrive(name string, files map[string][]byte, made time.Time) error {
 	data, err := isoImage("config-2", files, made)
 	if err != nil {
 		return err
 	}
 	tmp := name + ".new"
-	err = os.WriteFile(tmp, data, 0o640)
+	err = os.WriteFile(tmp, data, private.File)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"kilonova/private"
 )
 
 // kvmTime is how long a machine may take to run a boot sector. A /dev/kvm can be opened
@@ -73,7 +75,7 @@ func (d *Driver) provenType() string {
 		d.log.Info("guests are emulated", "reason", err)
 		kind = "qemu"
 	}
-	if len(boot) > 0 && os.MkdirAll(d.cfg.StateDir, 0o711) == nil {
+	if len(boot) > 0 && private.MakeDir(d.cfg.StateDir, private.Pass) == nil {
 		_ = os.WriteFile(note, []byte(string(boot)+kind), 0o600) // without it the next start proves again
 	}
 	return kind

@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"kilonova/private"
 	"kilonova/work"
 )
 
@@ -67,7 +68,7 @@ func NewWorld() *World {
 func Open(path string) (*World, error) {
 	w := NewWorld()
 	w.path = path
-	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	err := private.MakeDir(filepath.Dir(path), private.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open world: %w", err)
 	}
@@ -85,7 +86,7 @@ func (w *World) with(host string, f func(*hostState) error) error {
 	if w.path == "" {
 		return f(w.host(host))
 	}
-	lock, err := os.OpenFile(w.path+".lock", os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := os.OpenFile(w.path+".lock", os.O_CREATE|os.O_RDWR, private.File)
 	if err != nil {
 		return fmt.Errorf("lock world: %w", err)
 	}
@@ -117,7 +118,7 @@ func (w *World) with(host string, f func(*hostState) error) error {
 		return nil
 	}
 	tmp := w.path + ".new"
-	err = os.WriteFile(tmp, now, 0o644)
+	err = os.WriteFile(tmp, now, private.File)
 	if err != nil {
 		return fmt.Errorf("write world: %w", err)
 	}
