@@ -60,13 +60,13 @@ func (r *Request) Decode(v any) error {
 
 // May reports whether the caller may do what a rule names to the request's resource, or to
 // the own project where there is none. It decides what a view shows.
-func (r *Request) May(rule string) bool { return r.MayTo(rule, r.target()) }
+func (r *Request) May(rule string) bool { return r.MayTo(rule, r.Target()) }
 
 // MayTo is May for another target.
 func (r *Request) MayTo(rule string, t Target) bool { return r.policy.Allows(rule, r.Caller, t) }
 
 // Require is May with a 403 Fault for no.
-func (r *Request) Require(rule string) error { return r.RequireTo(rule, r.target()) }
+func (r *Request) Require(rule string) error { return r.RequireTo(rule, r.Target()) }
 
 // RequireTo is MayTo with a 403 Fault for no.
 func (r *Request) RequireTo(rule string, t Target) error {
@@ -76,7 +76,9 @@ func (r *Request) RequireTo(rule string, t Target) error {
 	return nil
 }
 
-func (r *Request) target() Target {
+// Target is what rules are asked about: the request's resource, or the caller's own project
+// where there is none.
+func (r *Request) Target() Target {
 	if r.Resource != nil {
 		return r.Resource.PolicyTarget()
 	}
@@ -521,7 +523,7 @@ func (e *endpoint) authorize(r *Request) error {
 		}
 		r.Resource = resource
 	}
-	target := r.target()
+	target := r.Target()
 	if f := e.api.targets[r.Op.Path]; f != nil {
 		target = f(r)
 	}

@@ -32,6 +32,8 @@ var words = map[Dialect]map[string]string{
 		"table":    "",
 
 		"of servers": "", // where an index is dropped
+
+		"when": "WHEN", "then": "BEGIN", "end": "END;", // of a trigger
 	},
 	MySQL: {
 		"id":       "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
@@ -42,6 +44,7 @@ var words = map[Dialect]map[string]string{
 		"blob":     "LONGBLOB",
 		"nocase":   "VARCHAR(255)",
 		"bool":     "TINYINT",
+		"when":     "BEGIN IF", "then": "THEN", "end": "END IF; END;",
 		"table":    "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={{collation}}",
 	},
 }

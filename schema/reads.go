@@ -2,6 +2,7 @@ package schema
 
 import (
 	"context"
+	"strings"
 	"sync"
 
 	"github.com/jmoiron/sqlx"
@@ -14,13 +15,13 @@ type readStatements struct {
 	by map[string]*sqlx.Stmt
 }
 
-// longestKept is the length up to which a statement's text is kept: those that are longer
-// list their arguments, and hardly come twice.
-const longestKept = 4096
+// manyArguments is in the text of statements whose length is that of a list: those hardly
+// come twice.
+const manyArguments = "?, ?, ?, ?, ?"
 
 // prepared is the statement query, or nil where it is better sent as it is.
 func (db *DB) prepared(query string) *sqlx.Stmt {
-	if db.writer == nil || len(query) > longestKept {
+	if db.writer == nil || strings.Contains(query, manyArguments) {
 		return nil
 	}
 	r := &db.reads

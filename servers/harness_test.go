@@ -65,6 +65,7 @@ type cloud struct {
 	db      *schema.DB
 	s       *Service
 	api     http.Handler
+	bare    http.Handler // the same, keeping no documents
 	hosts   *hosts.Service
 	quotas  *quotas.Service
 	image   string
@@ -108,6 +109,12 @@ func newCloudAt(t testing.TB, db *schema.DB, clock schema.Clock) *cloud {
 	c.s.Register(api)
 	must(api.Build())
 	c.api = compat.Front(api)
+	bare := *c.s
+	bare.renderings = nil
+	api = compat.NewCompute(compat.Base{}, identity.NewPolicy(), fakeTokens)
+	bare.Register(api)
+	must(api.Build())
+	c.bare = compat.Front(api)
 	c.makeImage(img)
 	return c
 }
@@ -161,6 +168,10 @@ func (a answer) text(keys ...string) string {
 // as sends a request as "project role" at a microversion.
 func (c *cloud) as(who, version, method, path, body string) answer {
 	c.t.Helper()
+	return ask(c.api, who, version, method, path, body)
+}
+
+func ask(api http.Handler, who, version, method, path, body string) answer {
 	r := httptest.NewRequest(method, "/v2.1"+path, strings.NewReader(body))
 	r.Header.Set("X-Auth-Token", who)
 	r.Header.Set("Content-Type", "application/json")
@@ -168,8 +179,23 @@ func (c *cloud) as(who, version, method, path, body string) answer {
 		r.Header.Set(compat.VersionHeader, "compute "+version)
 	}
 	w := httptest.NewRecorder()
-	c.api.ServeHTTP(w, r)
+	api.ServeHTTP(w, r)
 	return answer{w.Code, w.Body.String(), w.Header()}
+}
+
+// fresh tells of the first document that is not what the tables hold, "" for none.
+func (c *cloud) fresh(who, version string, servers ...string) string {
+	paths := []string{"/servers/detail", "/servers"}
+	for _, id := range servers {
+		paths = append(paths, "/servers/"+id)
+	}
+	for _, path := range paths {
+		kept, made := ask(c.api, who, version, "GET", path, ""), ask(c.bare, who, version, "GET", path, "")
+		if kept.code != made.code || kept.body != made.body && made.code == 200 { // a 404 may bear the request's id
+			return fmt.Sprintf("GET %s at %s as %s = %d %s\nthe tables say %d %s", path, version, who, kept.code, kept.body, made.code, made.body)
+		}
+	}
+	return ""
 }
 
 func (c *cloud) do(method, path, body string) answer {

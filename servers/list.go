@@ -28,62 +28,70 @@ const (
 )
 
 func (s *Service) index(w http.ResponseWriter, r *compat.Request) error {
-	page, more, err := s.page(r, ruleIndexAllTenants)
+	p, err := s.page(r, ruleIndexAllTenants)
+	if err != nil {
+		return err
+	}
+	page, more, err := s.names(r, p)
 	if err != nil {
 		return err
 	}
 	buf := compat.Buffer()
 	defer buf.Free()
 	b := append(buf.B, `{"servers":[`...)
-	for i := range page {
+	last := ""
+	for i, v := range page {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		v := &page[i]
 		b = append(append(b, `{"id":`...), quote(v.UUID)...)
 		b = append(append(b, `,"name":`...), quote(v.Name)...)
 		b = append(append(b, `,"links":`...), encode(r.Links("/servers/"+v.UUID))...)
 		b = append(b, '}')
+		last = v.UUID
 	}
-	buf.B = s.closeList(b, r, "/servers", page, more)
+	buf.B = closeList(b, r, "/servers", last, more)
 	return r.AnswerBytes(w, buf.B)
 }
 
 func (s *Service) detail(w http.ResponseWriter, r *compat.Request) error {
-	page, more, err := s.page(r, ruleDetailAllTenants)
+	p, err := s.page(r, ruleDetailAllTenants)
 	if err != nil {
 		return err
 	}
-	beside, err := s.beside(r, page)
+	seen, more, err := s.see(r, p)
 	if err != nil {
 		return err
 	}
-	at := compat.At{Version: r.Version, View: viewDetail, Show: serverEncoder.Show(beside.show...)}
+	list, err := s.documents(r, seen)
+	if err != nil {
+		return err
+	}
 	buf := compat.Buffer()
 	defer buf.Free()
 	b := append(buf.B, `{"servers":[`...)
-	for i := range page {
-		if i > 0 {
+	last := ""
+	for i := range list {
+		if list[i].doc == nil {
+			continue // it went meanwhile
+		}
+		if last != "" {
 			b = append(b, ',')
 		}
-		doc := s.view(r, &page[i], beside, viewDetail)
-		b = serverEncoder.Append(b, &doc, at)
+		b = append(b, list[i].doc...)
+		last = list[i].uuid
 	}
-	buf.B = s.closeList(b, r, "/servers/detail", page, more)
+	buf.B = closeList(b, r, "/servers/detail", last, more)
 	return r.AnswerBytes(w, buf.B)
 }
 
-func (s *Service) closeList(b []byte, r *compat.Request, path string, page []Server, more bool) []byte {
+func closeList(b []byte, r *compat.Request, path, last string, more bool) []byte {
 	b = append(b, ']')
-	if more {
+	if more && last != "" {
 		b = append(b, `,"servers_links":`...)
-		b = append(b, encode(r.NextLink(path, page[len(page)-1].UUID))...)
+		b = append(b, encode(r.NextLink(path, last))...)
 	}
 	return append(b, '}')
-}
-
-func (s *Service) show(w http.ResponseWriter, r *compat.Request) error {
-	return s.answerOne(w, r, of(r), viewShow, "")
 }
 
 // query is a list request being turned into SQL. Every value is bound; every name comes
@@ -127,41 +135,65 @@ func (q *query) and(cond string, args ...any) {
 	q.args = append(q.args, args...)
 }
 
-// page reads the servers of a list request, and whether there are more after them.
-func (s *Service) page(r *compat.Request, allTenantsRule string) ([]Server, bool, error) {
+// page is which servers a list shows.
+type page struct {
+	query
+	order []sortKey
+	limit int
+}
+
+// page reads what a list request asks for. One that can show nothing has no limit.
+func (s *Service) page(r *compat.Request, allTenantsRule string) (*page, error) {
 	limit, f := compat.ParseLimit(r.Query, maxLimit)
 	if f != nil {
-		return nil, false, f
+		return nil, f
 	}
-	q := &query{}
-	err := s.scope(r, q, allTenantsRule)
+	p := &page{limit: limit}
+	err := s.scope(r, &p.query, allTenantsRule)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	err = s.filter(r, q)
+	err = s.filter(r, &p.query)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	order, err := sortOf(r)
+	p.order, err = sortOf(r)
 	if err != nil {
-		return nil, false, err
+		return nil, err
 	}
-	err = s.after(r, q, order)
-	if err != nil || q.none || limit == 0 {
-		return nil, false, err
+	err = s.after(r, &p.query, p.order)
+	if err == nil && !p.none && limit > 0 {
+		err = s.matching(r.Context(), &p.query, p.order, limit+1)
 	}
-	err = s.matching(r.Context(), q, order, limit+1)
-	if err != nil || q.none {
-		return nil, false, err
+	if p.none {
+		p.limit = 0
 	}
-	stmt := "SELECT " + listColumns(embedsImage.Has(r.Version), r.May(ruleAttributes)) + " FROM servers WHERE " + strings.Join(q.where, " AND ") +
-		" ORDER BY " + orderBy(order) + " LIMIT " + strconv.Itoa(limit+1)
-	list, err := s.scan(r.Context(), stmt, q.args, limit)
+	return p, err
+}
+
+// sql selects the columns, which may be of the servers' revisions too, of one server more
+// than the page has, which tells whether there is a next.
+func (p *page) sql(columns string) string {
+	return "SELECT " + columns + " FROM servers JOIN server_revisions ON server_id = id WHERE " +
+		strings.Join(p.where, " AND ") + " ORDER BY " + orderBy(p.order) + " LIMIT " + strconv.Itoa(p.limit+1)
+}
+
+// shortView is what the short list shows of a server.
+type shortView struct {
+	UUID string `db:"uuid"`
+	Name string `db:"name"`
+}
+
+func (s *Service) names(r *compat.Request, p *page) ([]shortView, bool, error) {
+	if p.limit == 0 {
+		return nil, false, nil
+	}
+	var list []shortView
+	err := s.DB.SelectContext(r.Context(), &list, p.sql("uuid, name"), p.args...)
 	if err != nil {
 		return nil, false, fmt.Errorf("list servers: %w", err)
 	}
-	more := len(list) > limit
-	return list[:min(len(list), limit)], more, nil
+	return list[:min(len(list), p.limit)], len(list) > p.limit, nil
 }
 
 // match reports whether a row's texts match all patterns; NULL matches none.

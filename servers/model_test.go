@@ -207,6 +207,7 @@ func (m *model) play(seed, number uint64) {
 	}
 	m.rest()
 	m.even("at rest")
+	m.shown()
 	m.clear()
 }
 
@@ -258,6 +259,17 @@ func (m *model) step() {
 		m.note("the daemon of %s is killed and comes back", name)
 	default:
 		m.guestMoves()
+	}
+	if m.chance(30) {
+		m.shown()
+	}
+}
+
+// shown holds the documents that are kept against the tables.
+func (m *model) shown() {
+	who, version := pick(m.rnd, []string{ours + " admin", ours + " member"}), pick(m.rnd, []string{"2.1", "2.96"})
+	if stale := m.c.fresh(who, version, m.servers...); stale != "" {
+		m.fail("%s", stale)
 	}
 }
 

@@ -72,6 +72,8 @@ type Server struct {
 	LaunchedAt     schema.Micros   `db:"launched_at"`
 	TerminatedAt   schema.Micros   `db:"terminated_at"`
 	Deleted        bool            `db:"deleted"`
+
+	seen *sighting // by what was read before the row, for a show
 }
 
 // columns lists the servers table in the order of Server's fields.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/google/uuid"
@@ -51,7 +52,8 @@ type Names interface {
 // Service is the server resource.
 type Service struct {
 	Config
-	holder string // identifies this process in leases
+	holder     string      // identifies this process in leases
+	renderings *renderings // nil keeps none
 }
 
 // Nova's defaults.
@@ -72,7 +74,7 @@ func New(cfg Config) *Service {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Service{Config: cfg, holder: uuid.NewString()}
+	return &Service{Config: cfg, holder: uuid.NewString(), renderings: newRenderings()}
 }
 
 // Register adds the handlers of all operations on servers.
@@ -134,6 +136,9 @@ func action(key string) string { return "POST /servers/{id}/action " + key }
 // resolve finds the server that a path names, as the caller may see it. Instance actions
 // can be read of deleted servers too, from microversion 2.21.
 func (s *Service) resolve(r *compat.Request) (compat.Resource, error) {
+	if r.Op.Path == "/servers/{id}" && r.Method == http.MethodGet {
+		return s.toShow(r)
+	}
 	srv, err := s.find(r.Context(), s.DB, r.Caller, r.Var("id"), keepsHistory.Has(r.Version) && readsHistory(r))
 	if err != nil {
 		return nil, err

@@ -131,11 +131,11 @@ type beside struct {
 	images  map[string]compat.Raw
 	hostIDs map[string]string
 
-	ports map[string][]networks.Port
-	tags  map[int64][]string
-	show  []string
-	specs bool
-	hosts bool
+	ports    map[string][]networks.Port
+	tags     map[int64][]string
+	show     []string
+	specs    bool
+	statuses *statuses // nil where they are not shown
 }
 
 var hasTags = compat.Range{Min: 26, Max: compat.MaxVersion}
@@ -147,7 +147,7 @@ func (s *Service) beside(r *compat.Request, page []Server) (*beside, error) {
 		b.show = append(b.show, seeAttributes)
 	}
 	if r.May(ruleHostStatus) {
-		b.show, b.hosts = append(b.show, seeHostStatus), true
+		b.show, b.statuses = append(b.show, seeHostStatus), &statuses{s, map[string]string{}}
 	}
 	ids := make([]string, len(page))
 	keys := make([]int64, len(page))
@@ -203,8 +203,8 @@ func (s *Service) view(r *compat.Request, v *Server, b *beside, kind string) ser
 	if slices.Contains(statusesWithProgress, f.Status) {
 		f.Progress = &v.Progress
 	}
-	if b.hosts {
-		f.HostStatus = s.hostStatus(r.Context(), v)
+	if b.statuses != nil {
+		f.HostStatus = b.statuses.of(r.Context(), v.HostName())
 	}
 	s.viewFlavor(r, v, b, &f)
 	f.Fault = faultOfServer(r, v, f.Status)
@@ -355,11 +355,11 @@ func ipVersion(address string) int {
 	return 4
 }
 
-func (s *Service) hostStatus(ctx context.Context, v *Server) string {
-	if v.HostName() == "" {
+func (s *Service) hostStatus(ctx context.Context, host string) string {
+	if host == "" {
 		return ""
 	}
-	h, err := s.Hosts.ByName(ctx, v.HostName())
+	h, err := s.Hosts.ByName(ctx, host)
 	switch {
 	case err != nil || h == nil:
 		return "UNKNOWN"
@@ -393,25 +393,39 @@ func faultOfServer(r *compat.Request, v *Server, status string) *faultView {
 	return f
 }
 
-// answerOne writes {"server": ...} in the given view.
+// document is one server's in the given view, and what it was made with.
+func (s *Service) document(r *compat.Request, v *Server, kind string) (serverView, *beside, error) {
+	b, err := s.beside(r, []Server{*v})
+	if err != nil {
+		return serverView{}, nil, err
+	}
+	return s.view(r, v, b, kind), b, nil
+}
+
+// answerOne writes {"server": ...} in the view of an action.
 func (s *Service) answerOne(w http.ResponseWriter, r *compat.Request, v *Server, kind, adminPass string) error {
-	page := []Server{*v}
-	b, err := s.beside(r, page)
+	doc, b, err := s.document(r, v, kind)
 	if err != nil {
 		return err
 	}
-	doc := s.view(r, v, b, kind)
 	if adminPass != "" {
 		doc.AdminPass = &adminPass
 	}
-	if (kind == viewUpdate || kind == viewRebuild) && !fullAnswers.Has(r.Version) {
+	if !fullAnswers.Has(r.Version) {
 		doc.Addresses = addresses(v, b.ports[v.UUID], false)
 	}
+	return answerDocument(w, r, func(to []byte) []byte { return b.append(to, r, &doc, kind) })
+}
+
+// append adds a document as the caller may see it.
+func (b *beside) append(to []byte, r *compat.Request, doc *serverView, kind string) []byte {
+	return serverEncoder.Append(to, doc, compat.At{Version: r.Version, View: kind, Show: serverEncoder.Show(b.show...)})
+}
+
+func answerDocument(w http.ResponseWriter, r *compat.Request, fill func([]byte) []byte) error {
 	buf := compat.Buffer()
 	defer buf.Free()
-	buf.B = append(buf.B, `{"server":`...)
-	buf.B = serverEncoder.Append(buf.B, &doc, compat.At{Version: r.Version, View: kind, Show: serverEncoder.Show(b.show...)})
-	buf.B = append(buf.B, '}')
+	buf.B = append(fill(append(buf.B, `{"server":`...)), '}')
 	return r.AnswerBytes(w, buf.B)
 }
 
