@@ -45,7 +45,7 @@ var words = map[Dialect]map[string]string{
 		"nocase":   "VARCHAR(255)",
 		"bool":     "TINYINT",
 		"when":     "BEGIN IF", "then": "THEN", "end": "END IF; END;",
-		"table":    "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={{collation}}",
+		"table": "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={{collation}}",
 	},
 }
 

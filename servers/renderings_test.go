@@ -106,7 +106,7 @@ func TestUnchangedListIsOneStatement(t *testing.T) {
 			t.Skip("the plan is asked of SQLite alone: MariaDB has the same indexes")
 		}
 		c.boot("one")
-		rows, err := c.db.Queryx("EXPLAIN QUERY PLAN " + (&page{query: query{where: []string{"project_id = ?", "deleted = ?"}, args: []any{ours, 0}},
+		rows, err := c.db.Queryx("EXPLAIN QUERY PLAN "+(&page{query: query{where: []string{"project_id = ?", "deleted = ?"}, args: []any{ours, 0}},
 			order: []sortKey{{expr: "created_at", desc: true}, {expr: "id", desc: true}}, limit: 50}).sql("id, revision, "+epoch), ours, 0)
 		if err != nil {
 			t.Fatal(err)
