@@ -391,15 +391,21 @@ const (
 
 // committed copies the log into the database now and then, beside the writers.
 func (w *writer) committed() {
-	if w.commits.Add(1)%checkpointEvery != 0 {
-		return
+	if w.commits.Add(1)%checkpointEvery == 0 {
+		w.checkpoint(checkpointLimit)
 	}
+}
+
+// checkpoint copies a log that has grown; one of more than limit bytes in this very turn.
+func (w *writer) checkpoint(limit int64) {
 	size := fileSize(w.path + "-wal")
 	if size < checkpointSize {
 		return
 	}
-	if size > checkpointLimit {
-		_ = w.exec("PRAGMA wal_checkpoint(PASSIVE)") // what is left of it; the next tries again
+	if size > limit {
+		// What is left of it; the next tries again. It answers with a row, so that a statement
+		// that is kept would stay open, and nothing could be written beside it.
+		_, _ = w.conn.ExecContext(context.Background(), "PRAGMA wal_checkpoint(PASSIVE)")
 	}
 	if w.checkpointing.Swap(true) {
 		return

@@ -262,6 +262,21 @@ func TestLogIsCheckpointed(t *testing.T) {
 	if size > checkpointLimit+checkpointLimit/4 {
 		t.Errorf("the log has %d bytes", size)
 	}
+	// Between two turns too, and the next turn finds nothing in its way.
+	err = db.Tx(t.Context(), func(tx *Tx) error { return insert(t.Context(), tx, 2) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.writer.take(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.writer.checkpoint(0)
+	db.writer.pass()
+	err = db.Tx(t.Context(), func(tx *Tx) error { return insert(t.Context(), tx, 3) })
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 // A closed database answers, and at once.
