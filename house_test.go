@@ -159,6 +159,7 @@ func TestWritersGoThroughSchema(t *testing.T) {
 			return err
 		}
 		for i, line := range strings.Split(string(raw), "\n") {
+			line = strings.ReplaceAll(line, "syscall.Exec(", "") // that starts a program
 			if bare.MatchString(line) {
 				t.Errorf("%s:%d writes past schema.DB.Tx and schema.DB.ExecContext: %s", path, i+1, strings.TrimSpace(line))
 			}

@@ -17,18 +17,20 @@ import (
 	"time"
 )
 
+const dbVar = "KILONOVA_DB"
+
 func main() {
 	binary := flag.String("binary", "bin/kilonova", "the program to measure")
-	dsn := flag.String("db", "", "database address; SQLite if empty")
+	dsn := os.Getenv(dbVar) // SQLite if empty; it holds a password, and is no argument
 	hosts := flag.Int("hosts", 50, "hosts of the simulator under load")
 	servers := flag.Int("servers", 1000, "servers that lists hold")
 	polls := flag.String("poll-hosts", "1000,10000", "numbers of idle hosts whose polling is measured; none if empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, *binary, *dsn, *hosts, *servers)
+	err := run(ctx, *binary, dsn, *hosts, *servers)
 	if err == nil && *polls != "" {
-		err = polling(ctx, *binary, *dsn, strings.Split(*polls, ","))
+		err = polling(ctx, *binary, dsn, strings.Split(*polls, ","))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -225,6 +227,7 @@ type process struct {
 	exited    chan struct{}
 	logFile   *os.File
 	binary    string
+	dsn       string
 }
 
 func start(ctx context.Context, binary, dsn string, hosts int) (*process, error) {
@@ -233,20 +236,18 @@ func start(ctx context.Context, binary, dsn string, hosts int) (*process, error)
 		return nil, err
 	}
 	args := []string{"up", "--state-dir", dir, "--listen", "127.0.0.1:0", "--driver", "sim", "--sim-hosts", strconv.Itoa(hosts), "--sim-keep=false", "--log-level", "warn"}
-	if dsn != "" {
-		args = append(args, "--db", dsn)
-	}
-	return launch(ctx, binary, dir, args)
+	return launch(ctx, binary, dir, dsn, args)
 }
 
-func launch(ctx context.Context, binary, dir string, args []string) (*process, error) {
-	p := &process{cmd: exec.CommandContext(ctx, binary, args...), args: args, dir: dir, binary: binary, exited: make(chan struct{})}
+func launch(ctx context.Context, binary, dir, dsn string, args []string) (*process, error) {
+	p := &process{cmd: exec.CommandContext(ctx, binary, args...), args: args, dir: dir, dsn: dsn, binary: binary, exited: make(chan struct{})}
 	var err error
 	p.logFile, err = os.OpenFile(filepath.Join(dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	p.cmd.Stderr = p.logFile
+	p.cmd.Env = append(os.Environ(), dbVar+"="+dsn)
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
 		return nil, err
@@ -273,7 +274,7 @@ func launch(ctx context.Context, binary, dir string, args []string) (*process, e
 }
 
 func (p *process) again(ctx context.Context) (*process, error) {
-	return launch(ctx, p.binary, p.dir, p.args)
+	return launch(ctx, p.binary, p.dir, p.dsn, p.args)
 }
 
 func (p *process) kill() {

@@ -53,6 +53,9 @@ func (db *DB) Exec(query string, args ...any) (sql.Result, error) {
 	return db.ExecContext(context.Background(), query, args...)
 }
 
+// Server is the host and port of the database, "" of an SQLite file.
+func (db *DB) Server() string { return db.addr }
+
 // writePool is the pool of writes where there is no writer.
 func (db *DB) writePool() *sqlx.DB {
 	if db.writes == nil {
@@ -130,10 +133,18 @@ func matches(pattern, x string) (bool, error) {
 // an SQLite file ("sqlite:PATH" too). It does not migrate.
 func Open(ctx context.Context, dsn string) (*DB, error) {
 	if isMySQL(dsn) {
-		return openMySQL(ctx, dsn)
+		db, err := openMySQL(ctx, dsn)
+		return db, withoutPassword(err, dsn)
+	}
+	if !strings.HasPrefix(dsn, "sqlite:") && mistyped.MatchString(dsn) {
+		return nil, errAddress
 	}
 	return openSQLite(ctx, strings.TrimPrefix(strings.TrimPrefix(dsn, "sqlite:"), "//"))
 }
+
+// mistyped matches an address with an account that is no database's. It must not become a
+// file whose name is a password.
+var mistyped = regexp.MustCompile(`^[^/.][^/]*:.*@|^[a-z]+://`)
 
 func isMySQL(dsn string) bool {
 	return strings.HasPrefix(dsn, "mysql:") || strings.Contains(dsn, "@tcp(") || strings.Contains(dsn, "@unix(")
@@ -275,23 +286,16 @@ func setParam(cfg *mysql.Config, name, value string) {
 	}
 }
 
+// errAddress is all that is said of an address that cannot be read: a parser's message would
+// quote it, and perhaps its password.
+var errAddress = errors.New("the database address has none of the forms user:password@tcp(host:port)/name, mysql://user:password@host:port/name and the path of an SQLite file")
+
 // mysqlConfig parses both forms of address and sets what kilonova relies on: affected rows
 // are matched rows, as on SQLite, and small queries need no round trip to be prepared.
 func mysqlConfig(dsn string) (*mysql.Config, error) {
-	if strings.HasPrefix(dsn, "mysql://") {
-		u, err := url.Parse(dsn)
-		if err != nil {
-			return nil, fmt.Errorf("database address: %w", redact(err))
-		}
-		pw, _ := u.User.Password()
-		dsn = fmt.Sprintf("%s:%s@tcp(%s)%s", u.User.Username(), pw, u.Host, u.Path)
-		if u.RawQuery != "" {
-			dsn += "?" + u.RawQuery
-		}
-	}
-	cfg, err := mysql.ParseDSN(strings.TrimPrefix(dsn, "mysql:"))
+	cfg, err := mysqlAddress(dsn)
 	if err != nil {
-		return nil, fmt.Errorf("database address: %w", err)
+		return nil, errAddress
 	}
 	cfg.ClientFoundRows = true
 	cfg.InterpolateParams = true
@@ -304,9 +308,39 @@ func mysqlConfig(dsn string) (*mysql.Config, error) {
 	return cfg, nil
 }
 
-var userinfo = regexp.MustCompile(`//[^@/]*@`)
+func mysqlAddress(dsn string) (*mysql.Config, error) {
+	if !strings.HasPrefix(dsn, "mysql://") {
+		return mysql.ParseDSN(strings.TrimPrefix(dsn, "mysql:"))
+	}
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return nil, err
+	}
+	rest := "tcp(" + u.Host + ")" + u.Path
+	if u.RawQuery != "" {
+		rest += "?" + u.RawQuery
+	}
+	cfg, err := mysql.ParseDSN(rest)
+	if err != nil {
+		return nil, err
+	}
+	cfg.User = u.User.Username()
+	cfg.Passwd, _ = u.User.Password()
+	return cfg, nil
+}
 
-// redact keeps a password out of a parser's message.
-func redact(err error) error {
-	return fmt.Errorf("%s", userinfo.ReplaceAllString(err.Error(), "//***@"))
+// passwordOf matches what may be the password of an address, whatever is wrong with the rest.
+var passwordOf = regexp.MustCompile(`^(?:mysql:(?://)?)?[^:]*:(.*)@`)
+
+// withoutPassword keeps the password of an address out of what is said of it.
+func withoutPassword(err error, dsn string) error {
+	m := passwordOf.FindStringSubmatch(dsn)
+	if err == nil || m == nil || m[1] == "" {
+		return err
+	}
+	plain, unescapeErr := url.PathUnescape(m[1])
+	if unescapeErr == nil && plain != "" {
+		err = withoutSecret(err, plain)
+	}
+	return withoutSecret(err, m[1])
 }

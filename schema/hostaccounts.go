@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -18,11 +19,16 @@ import (
 type Credentials struct {
 	User, Password string
 	Database, Addr string
+	TLS            string // how the driver shall use TLS, "" for not at all
 }
 
 // DSN gives the address that `kilonova computed --db` takes. It holds the password.
 func (c Credentials) DSN() string {
-	return fmt.Sprintf("%s:%s@tcp(%s)/%s", c.User, c.Password, c.Addr, c.Database)
+	dsn := fmt.Sprintf("%s:%s@tcp(%s)/%s", c.User, c.Password, c.Addr, c.Database)
+	if c.TLS != "" {
+		dsn += "?tls=" + url.QueryEscape(c.TLS)
+	}
+	return dsn
 }
 
 // String hides the password.
@@ -54,7 +60,7 @@ func AddHostAccount(ctx context.Context, db *DB, host, origin string) (Credentia
 	if err != nil {
 		return Credentials{}, err
 	}
-	c := Credentials{User: "kn_" + randomHex(6), Password: randomHex(20), Database: main + hostDatabase, Addr: addr}
+	c := Credentials{User: "kn_" + randomHex(6), Password: randomHex(20), Database: main + hostDatabase, Addr: addr, TLS: db.config.TLSConfig}
 	account := fmt.Sprintf("'%s'@'%s'", c.User, origin)
 	// The mapping comes first: an account without one sees no row at all.
 	_, err = db.ExecContext(ctx, "INSERT INTO host_accounts (account, host, origin, created_at) VALUES (?, ?, ?, ?)", c.User, host, origin, Clock(nil).Now())

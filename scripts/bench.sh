@@ -8,9 +8,9 @@ scripts/install.sh --for test
 say "Go benchmarks"
 go test -run '^$' -bench . -benchtime 1s ./compat ./identity | grep -E '^(Benchmark|pkg)' || true
 say "On SQLite"
-go run ./bench "$@"
+KILONOVA_DB='' go run ./bench "$@"
 db=$(mktemp -d "$CACHE/mariadb-bench.XXXXXX")
 trap 'scripts/mariadb.sh wipe "$db"' EXIT
 scripts/mariadb.sh start "$db"
 say "On MariaDB"
-go run ./bench --db "$(scripts/mariadb.sh url "$db")" --poll-hosts 1000 "$@"
+KILONOVA_DB=$(scripts/mariadb.sh url "$db") go run ./bench --poll-hosts 1000 "$@"

@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"kilonova/computed"
-	"kilonova/schema"
 	"kilonova/work"
 )
 
@@ -23,7 +22,7 @@ func apiCommand() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of images and keys, shared by all API processes")
 	f.listen.add(fl)
-	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address")
+	f.db.add(fl, "database address (an SQLite file in the state folder if there is none)")
 	f.addURLs(fl)
 	f.addTenantRanges(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
@@ -51,7 +50,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	if err != nil {
 		return err
 	}
-	db, err := openDB(ctx, f.db, dir)
+	db, err := f.openDB(ctx, dir)
 	if err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	bells := work.NewBells()
 	ringer := &hostBell{}
 	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Database: f.db, Bell: ringer, Bells: bells})
+		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Bell: ringer, Bells: bells})
 	if err != nil {
 		return err
 	}
@@ -108,7 +107,7 @@ func computedCommand() *cobra.Command {
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of disks and the image cache")
-	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address, with the host's own account")
+	f.db.add(fl, "database address, with the host's own account")
 	fl.StringVar(&host, "host", hostName(), "name of this host")
 	fl.StringVar(&bell, "doorbell", "", "UDP address at which the API rings when there is work (none if empty)")
 	fl.StringVar(&apiBell, "api-doorbell", "", "UDP address at which to ring when work is done (none if empty)")
@@ -122,9 +121,6 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 	if err != nil {
 		return err
 	}
-	if f.db == "" {
-		return fmt.Errorf("which database? give --db or KILONOVA_DB")
-	}
 	unlock, err := lockFile(dir, "computed-"+url.PathEscape(host)+".lock", fmt.Sprintf("another daemon of host %s runs on %s", host, dir))
 	if err != nil {
 		return err
@@ -134,7 +130,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 	if err != nil {
 		return err
 	}
-	db, err := schema.Open(ctx, f.db)
+	db, err := f.db.open(ctx)
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,6 @@ type cloudConfig struct {
 	PolicyFile  string
 	// TenantRanges are what projects may use for their subnets; the default if nil.
 	TenantRanges []netip.Prefix
-	Database     string // its address, which no project's subnet may shadow
 	Bell         work.Bell
 	Bells        *work.Bells
 }
@@ -126,7 +125,7 @@ func (c *cloud) openServices(ctx context.Context) error {
 		return err
 	}
 	c.hosts = hosts.New(c.db, nil)
-	own := &reserved{hosts: c.hosts, urls: []string{c.cfg.InternalURL, databaseURL(c.cfg.Database)}}
+	own := &reserved{hosts: c.hosts, urls: []string{c.cfg.InternalURL, databaseURL(c.db.Server())}}
 	c.networks, err = networks.New(networks.Config{
 		DB: c.db, Base: c.base(networkPath), Auth: c.identity.Authenticate, Outbound: c.cfg.Outbound,
 		ProjectExists: c.identity.ProjectExists, Owner: c.owner, TenantRanges: c.cfg.TenantRanges, Reserved: own.ranges,

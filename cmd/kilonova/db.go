@@ -4,24 +4,16 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-
-	"kilonova/schema"
 )
 
 func dbCommand() *cobra.Command {
-	var dsn string
+	var f dbFlags
 	cmd := &cobra.Command{Use: "db", Short: "Look after the database"}
-	cmd.PersistentFlags().StringVar(&dsn, "db", envOr("KILONOVA_DB", ""), "database address, or the path of an SQLite file")
-	open := func(c *cobra.Command) (*schema.DB, error) {
-		if dsn == "" {
-			return nil, fmt.Errorf("which database? give --db or KILONOVA_DB")
-		}
-		return schema.Open(c.Context(), dsn)
-	}
+	f.add(cmd.PersistentFlags(), "database address, or the path of an SQLite file")
 	cmd.AddCommand(&cobra.Command{
 		Use: "migrate", Short: "Bring the database to this program's version", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := open(c)
+			db, err := f.open(c.Context())
 			if err != nil {
 				return err
 			}
@@ -31,7 +23,7 @@ func dbCommand() *cobra.Command {
 	}, &cobra.Command{
 		Use: "status", Short: "List the migrations and whether the database has them", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := open(c)
+			db, err := f.open(c.Context())
 			if err != nil {
 				return err
 			}
@@ -49,7 +41,7 @@ func dbCommand() *cobra.Command {
 	}, &cobra.Command{
 		Use: "check", Short: "Compare usage, capacity and addresses with what the servers add up to", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := open(c)
+			db, err := f.open(c.Context())
 			if err != nil {
 				return err
 			}

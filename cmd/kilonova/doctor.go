@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,19 +27,20 @@ type finding struct {
 }
 
 func doctorCommand() *cobra.Command {
-	var dir, dsn, uri, listen string
+	var dir, uri, listen string
+	var db dbFlags
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what is wrong with this machine and how to mend it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return examine(c.Context(), c.OutOrStdout(), []func(context.Context) finding{
 				checkAccount, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"), checkProgram("ebtables", "ebtables"),
-				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkDB(dsn),
+				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkDB(&db),
 			})
 		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&dir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the cloud")
-	fl.StringVar(&dsn, "db", envOr("KILONOVA_DB", ""), "database address, if it is not SQLite")
+	db.add(fl, "database address, if it is not SQLite")
 	fl.StringVar(&uri, "libvirt-uri", "qemu:///system", "libvirt's address")
 	fl.StringVar(&listen, "listen", "127.0.0.1:8774", "address of the APIs")
 	return cmd
@@ -166,8 +168,13 @@ func checkListen(address string) func(context.Context) finding {
 	}
 }
 
-func checkDB(dsn string) func(context.Context) finding {
+func checkDB(f *dbFlags) func(context.Context) finding {
 	return func(ctx context.Context) finding {
+		file := cmp.Or(f.file, os.Getenv(dbFileVar))
+		dsn, err := f.find()
+		if err != nil {
+			return finding{what: "the database's address is not to be had", mend: err.Error()}
+		}
 		if dsn == "" {
 			return finding{ok: true, what: "the database is SQLite, in the state folder"}
 		}
@@ -176,6 +183,11 @@ func checkDB(dsn string) func(context.Context) finding {
 			return finding{what: "the database does not answer: " + err.Error(), mend: "check the address and the account"}
 		}
 		defer db.Close()
+		if file != "" {
+			if open := checkDBFile(file); !open.ok {
+				return open
+			}
+		}
 		loose, err := db.Undurable(ctx)
 		if err != nil {
 			return finding{what: "the database answers, but not what its settings are: " + err.Error(), mend: "check the account"}

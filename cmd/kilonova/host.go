@@ -11,15 +11,12 @@ import (
 )
 
 func hostCommand() *cobra.Command {
-	var dsn string
+	var f dbFlags
 	cmd := &cobra.Command{Use: "host", Short: "Add, list, drain and remove compute hosts"}
-	cmd.PersistentFlags().StringVar(&dsn, "db", envOr("KILONOVA_DB", ""), "database address, with an account that may make others")
-	with := func(f func(c *cobra.Command, db *schema.DB, host string) error) func(*cobra.Command, []string) error {
+	f.add(cmd.PersistentFlags(), "database address, with an account that may make others")
+	with := func(do func(c *cobra.Command, db *schema.DB, host string) error) func(*cobra.Command, []string) error {
 		return func(c *cobra.Command, args []string) error {
-			if dsn == "" {
-				return fmt.Errorf("which database? give --db or KILONOVA_DB")
-			}
-			db, err := schema.Open(c.Context(), dsn)
+			db, err := f.open(c.Context())
 			if err != nil {
 				return err
 			}
@@ -28,7 +25,7 @@ func hostCommand() *cobra.Command {
 			if len(args) > 0 {
 				host = args[0]
 			}
-			return f(c, db, host)
+			return do(c, db, host)
 		}
 	}
 	var from string

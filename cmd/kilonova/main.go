@@ -19,6 +19,11 @@ var version = "dev"
 
 func main() {
 	private.Umask()
+	err := hidePassword()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "kilonova:", err)
+		os.Exit(1)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if os.Getenv("GOGC") == "" {
@@ -26,7 +31,7 @@ func main() {
 		// little more: collecting half as often makes it a fifth faster.
 		debug.SetGCPercent(200)
 	}
-	err := rootCommand().ExecuteContext(ctx)
+	err = rootCommand().ExecuteContext(ctx)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "kilonova:", err)
 		os.Exit(1)

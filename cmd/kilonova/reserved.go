@@ -88,12 +88,11 @@ func (r *reserved) machine() []netip.Prefix {
 	return r.own
 }
 
-// databaseURL gives the database's machine in the form that reserved reads.
-func databaseURL(dsn string) string {
-	_, rest, ok := strings.Cut(dsn, "@tcp(")
-	address, _, closed := strings.Cut(rest, ")")
-	host, _, err := net.SplitHostPort(address)
-	if !ok || !closed || err != nil {
+// databaseURL gives the database's machine, which no project's subnet may shadow, in the
+// form that reserved reads.
+func databaseURL(server string) string {
+	host, _, err := net.SplitHostPort(server)
+	if err != nil {
 		return ""
 	}
 	return "db://" + net.JoinHostPort(host, "0")

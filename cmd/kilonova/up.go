@@ -24,11 +24,12 @@ import (
 )
 
 type upFlags struct {
-	stateDir, db, publicURL, internalURL, outbound, policy, caFile string
-	tenantRanges                                                   []string
-	listen                                                         listenFlags
-	driver                                                         driverFlags
-	simHosts                                                       int
+	stateDir, publicURL, internalURL, outbound, policy, caFile string
+	tenantRanges                                               []string
+	db                                                         dbFlags
+	listen                                                     listenFlags
+	driver                                                     driverFlags
+	simHosts                                                   int
 }
 
 func upCommand() *cobra.Command {
@@ -43,7 +44,7 @@ func upCommand() *cobra.Command {
 	fl := cmd.Flags()
 	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the database, images, disks and keys")
 	f.listen.add(fl)
-	fl.StringVar(&f.db, "db", envOr("KILONOVA_DB", ""), "database address (an SQLite file in the state folder if empty)")
+	f.db.add(fl, "database address (an SQLite file in the state folder if there is none)")
 	f.addURLs(fl)
 	f.addTenantRanges(fl)
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what this machine reaches; it turns on forwarding`)
@@ -92,14 +93,14 @@ func up(ctx context.Context, f *upFlags) error {
 	if err != nil {
 		return err
 	}
-	db, err := openDB(ctx, f.db, dir)
+	db, err := f.openDB(ctx, dir)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	bells := work.NewBells()
 	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Database: f.db, Bell: bells, Bells: bells})
+		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Bell: bells, Bells: bells})
 	if err != nil {
 		return err
 	}
@@ -208,6 +209,15 @@ func lockFile(dir, name, held string) (func(), error) {
 	}
 	_ = f.Close() // it is not ours
 	return nil, errors.New(held)
+}
+
+// openDB opens the database that the flags name, or the state folder's.
+func (f *upFlags) openDB(ctx context.Context, dir string) (*schema.DB, error) {
+	address, err := f.db.find()
+	if err != nil {
+		return nil, err
+	}
+	return openDB(ctx, address, dir)
 }
 
 func openDB(ctx context.Context, dsn, dir string) (*schema.DB, error) {

@@ -224,7 +224,7 @@ func TestKillMariaDB(t *testing.T) {
 	dir, listen := t.TempDir(), freeAddress(t)
 	db, dsn := mariaDB(t, dir)
 	api := &part{name: "api", ready: "kilonova: ready", log: filepath.Join(dir, "api.log"), make: func() *exec.Cmd {
-		return exec.Command(bin, "api", "--state-dir", filepath.Join(dir, "api"), "--listen", listen, "--db", dsn, "--log-level", "warn")
+		return onDatabase(dsn, bin, "api", "--state-dir", filepath.Join(dir, "api"), "--listen", listen, "--log-level", "warn")
 	}}
 	db.start(t)
 	waitDB(t, bin, dsn)
@@ -234,7 +234,7 @@ func TestKillMariaDB(t *testing.T) {
 		state := filepath.Join(dir, host)
 		sc.sims = append(sc.sims, filepath.Join(state, "sim"))
 		sc.parts = append(sc.parts, &part{name: host, ready: "kilonova: computed ready", log: filepath.Join(dir, host+".log"), make: func() *exec.Cmd {
-			return exec.Command(bin, "computed", "--state-dir", state, "--host", host, "--db", own, "--driver", "sim", "--sim-latency", "5ms", "--log-level", "warn")
+			return onDatabase(own, bin, "computed", "--state-dir", state, "--host", host, "--driver", "sim", "--sim-latency", "5ms", "--log-level", "warn")
 		}})
 	}
 	sc.run(t, bin)
@@ -285,7 +285,7 @@ func waitDB(t *testing.T, bin, dsn string) {
 		_, err = exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "-h", "127.0.0.1", "-P", port, "-u", "root", "-e",
 			"CREATE DATABASE IF NOT EXISTS kilonova CHARACTER SET utf8mb4 COLLATE utf8mb4_bin").CombinedOutput()
 		if err == nil {
-			said, err = exec.Command(bin, "db", "migrate", "--db", dsn).CombinedOutput()
+			said, err = onDatabase(dsn, bin, "db", "migrate").CombinedOutput()
 			if err == nil {
 				return
 			}
@@ -295,10 +295,17 @@ func waitDB(t *testing.T, bin, dsn string) {
 	t.Fatalf("the database does not come up: %s (%v)", said, err)
 }
 
+// onDatabase is a command of the program whose database is at this address.
+func onDatabase(dsn, bin string, args ...string) *exec.Cmd {
+	cmd := exec.Command(bin, args...)
+	cmd.Env = append(os.Environ(), "KILONOVA_DB="+dsn)
+	return cmd
+}
+
 // addHost makes a host's own database account and gives its address.
 func addHost(t *testing.T, bin, dsn, host string) string {
 	t.Helper()
-	said, err := exec.Command(bin, "host", "add", host, "--db", dsn).Output()
+	said, err := onDatabase(dsn, bin, "host", "add", host).Output()
 	if err != nil {
 		t.Fatalf("host add: %s: %v", said, err)
 	}
@@ -460,7 +467,7 @@ func (sc *scenario) settled(t *testing.T, s *session, known *sync.Map) {
 // addsUp compares all records with what the servers add up to.
 func (sc *scenario) addsUp(t *testing.T, bin string) {
 	t.Helper()
-	said, err := exec.Command(bin, "db", "check", "--db", sc.dsn).CombinedOutput()
+	said, err := onDatabase(sc.dsn, bin, "db", "check").CombinedOutput()
 	if err != nil {
 		t.Errorf("db check: %v\n%s", err, said)
 		return

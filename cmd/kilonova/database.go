@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"kilonova/private"
+	"kilonova/schema"
+)
+
+const (
+	dbVar     = "KILONOVA_DB"
+	dbFileVar = "KILONOVA_DB_FILE"
+)
+
+// dbFlags say where the database is. Its address may hold a password, so it has ways in that
+// no other account sees: a file, and the environment. They are no flag's default, which the
+// help would print.
+type dbFlags struct{ address, file string }
+
+func (f *dbFlags) add(fl *pflag.FlagSet, what string) {
+	fl.StringVar(&f.address, "db", "", what+"; with a password in it give --db-file or "+dbVar+" instead, which other accounts cannot read")
+	fl.StringVar(&f.file, "db-file", "", "file with the database address, readable by its owner alone ("+dbFileVar+")")
+}
+
+// find gives the address, "" where none was given: of the flags, else of the environment,
+// from which it is taken so that no child process inherits it.
+func (f *dbFlags) find() (string, error) {
+	address, file := os.Getenv(dbVar), os.Getenv(dbFileVar)
+	err := errors.Join(os.Unsetenv(dbVar), os.Unsetenv(dbFileVar))
+	if err != nil {
+		return "", fmt.Errorf("take the database address from the environment: %w", err)
+	}
+	if f.address != "" || f.file != "" {
+		address, file = f.address, f.file
+	}
+	if address != "" && file != "" {
+		return "", fmt.Errorf("the database address was given twice: give --db or --db-file, %s or %s", dbVar, dbFileVar)
+	}
+	if file != "" {
+		return readAddress(file)
+	}
+	return address, nil
+}
+
+// need is find where there must be one.
+func (f *dbFlags) need() (string, error) {
+	address, err := f.find()
+	if err == nil && address == "" {
+		return "", fmt.Errorf("which database? give --db-file, %s or --db", dbVar)
+	}
+	return address, err
+}
+
+// readAddress reads a file that holds an address on a line of its own, perhaps as
+// `KILONOVA_DB='...'`, which is what `kilonova host add` prints and service managers read.
+func readAddress(path string) (string, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("read the database address: %w", err)
+	}
+	if st, err := os.Stat(path); err == nil && st.Mode().Perm()&^private.File&0o077 != 0 {
+		slog.Warn("the file of the database address can be read by other accounts", "file", path, "mode", st.Mode().Perm())
+	}
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		line = strings.TrimPrefix(strings.TrimPrefix(line, "export "), dbVar+"=")
+		for _, quote := range []string{"'", `"`} {
+			if inner, ok := strings.CutPrefix(line, quote); ok && strings.HasSuffix(inner, quote) {
+				line = strings.TrimSuffix(inner, quote)
+			}
+		}
+		return line, nil
+	}
+	return "", fmt.Errorf("read the database address: there is none in %s", path)
+}
+
+// secretWord matches an argument that may hold a password: a database address of any form.
+var secretWord = regexp.MustCompile(`^(mysql:(//)?)?[^/:@]*:([^@]+@|@.*@)`)
+
+// withoutPassword takes a database address that holds a password out of a command line, and
+// gives both.
+func withoutPassword(args []string) (rest []string, address string) {
+	for i := 0; i < len(args); i++ {
+		value, joined := strings.CutPrefix(args[i], "--db=")
+		apart := args[i] == "--db" && i+1 < len(args)
+		if apart {
+			value = args[i+1]
+		}
+		if (joined || apart) && secretWord.MatchString(value) {
+			address = value
+			if apart {
+				i++
+			}
+			continue
+		}
+		rest = append(rest, args[i])
+	}
+	return rest, address
+}
+
+// hidePassword starts the program again, as the same process, when a password is on its
+// command line, with the address in the environment instead: the command line of a process
+// is everybody's to read for as long as it lives.
+func hidePassword() error {
+	rest, address := withoutPassword(os.Args)
+	if address == "" {
+		return nil
+	}
+	slog.Warn("a password on the command line can be read by other accounts until the program has started: give --db-file or " + dbVar + " instead of --db")
+	self, err := os.Executable()
+	if err == nil {
+		err = errors.Join(os.Setenv(dbVar, address), os.Unsetenv(dbFileVar))
+	}
+	if err == nil {
+		err = syscall.Exec(self, rest, os.Environ())
+	}
+	return fmt.Errorf("hide the database's password: %w", err)
+}
+
+// checkDBFile looks at the file of the address.
+func checkDBFile(path string) finding {
+	st, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return finding{what: "the file of the database address cannot be read", mend: err.Error()}
+	case st.Mode().Perm()&0o077 != 0:
+		return finding{what: fmt.Sprintf("other accounts can read the database's password in %s (%04o)", path, st.Mode().Perm()), mend: "chmod 600 " + path}
+	}
+	return finding{ok: true, what: "no other account reads " + path}
+}
+
+// open opens the database that the flags name.
+func (f *dbFlags) open(ctx context.Context) (*schema.DB, error) {
+	address, err := f.need()
+	if err != nil {
+		return nil, err
+	}
+	return schema.Open(ctx, address)
+}
