@@ -18,7 +18,7 @@ import (
 // layers are the floors of the house, from the ground up: a package imports only from
 // floors below its own, or what its own line in beside names.
 var layers = [][]string{
-	{"work", "hostnet", "private", "tempest-lite"},
+	{"work", "hostnet", "private", "diskformat", "tempest-lite"},
 	{"schema"},
 	{"compat", "metadata"},
 	{"identity", "computed", "front"},
@@ -37,7 +37,7 @@ var forbidden = map[string][]string{
 }
 
 // Packages that exist for tests and tools may import what they test.
-var apart = []string{"schema/schematest", "computed/drivertest", "flavors/apitest", "tests", "bench"}
+var apart = []string{"schema/schematest", "computed/drivertest", "diskformat/diskformattest", "flavors/apitest", "tests", "bench"}
 
 func packages(t *testing.T) map[string][]string {
 	t.Helper()

@@ -297,6 +297,38 @@ func TestAgentCarriesWorkOut(t *testing.T) {
 	})
 }
 
+// TestHostRefusesWhatIsNoDisk: whatever the API let through, a host makes no disk of an
+// archive or a kernel, asks no other host to, and says so.
+func TestHostRefusesWhatIsNoDisk(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		d, world := newDesk(t, db), sim.NewWorld()
+		stop := runAgent(t, computed.Config{DB: db, Driver: sim.New(sim.Options{World: world, Hostname: "h"}), Host: "h"})
+		defer stop()
+		for _, container := range []string{"ova", "ovf", "docker", "compressed", "aki", "ari", "novel"} {
+			id := uuid.NewString()
+			d.server(id)
+			args := argsFor(work.Spawn, id, nil)
+			args.Guest.Image.Container = container
+			st, res := d.wait(d.queue(id, work.Spawn, 1, args))
+			if st != work.Failed || res.Retry || res.Message != "The image is not of a kind that hosts boot from." || len(world.Left("h", id)) > 0 {
+				t.Errorf("%s: %s %+v, left %v", container, st, res, world.Left("h", id))
+			}
+		}
+		id := uuid.NewString()
+		d.server(id)
+		st, res := d.wait(d.queue(id, work.Spawn, 1, argsFor(work.Spawn, id, nil)))
+		if st != work.Done {
+			t.Fatalf("spawn: %s %+v", st, res)
+		}
+		args := argsFor(work.Rebuild, id, nil)
+		args.Guest.Image.DiskFormat = "vmdk"
+		st, res = d.wait(d.queue(id, work.Rebuild, 1, args))
+		if st != work.Failed || res.PowerState != work.PoweredOn {
+			t.Errorf("rebuild: %s %+v", st, res)
+		}
+	})
+}
+
 func TestOrderWithinAServerAndParallelAcross(t *testing.T) {
 	db := schematest.SQLite(t)
 	d := newDesk(t, db)

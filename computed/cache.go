@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"kilonova/diskformat"
 	"kilonova/private"
 	"kilonova/work"
 )
@@ -38,8 +39,8 @@ type CacheOptions struct {
 	// Client fetches images, http.DefaultClient if nil. Redirects are not followed, as
 	// they would carry the ticket to another server.
 	Client *http.Client
-	// Inspect, if set, sees each downloaded file before it gets its name, and refuses
-	// it by an error.
+	// Inspect, if set, sees each downloaded file before it gets its name, after the
+	// cache's own look at its headers, and refuses it by an error.
 	Inspect func(ctx context.Context, path string, img *work.Image) error
 }
 
@@ -82,7 +83,11 @@ func NewImageCache(o CacheOptions) (*ImageCache, error) {
 	return &ImageCache{dir: o.Dir, client: &client, inspect: o.Inspect, flights: map[string]*flight{}}, nil
 }
 
-const partPrefix = "part-"
+const (
+	partPrefix = "part-"
+	// maxVirtualSize bounds the disk that an image may claim, whatever the API allows.
+	maxVirtualSize = 1 << 50
+)
 
 var (
 	sha512RE = regexp.MustCompile(`^[0-9a-f]{128}$`)
@@ -94,8 +99,12 @@ func (c *ImageCache) Path(img *work.Image) (string, error) {
 	if !sha512RE.MatchString(img.SHA512) {
 		return "", fmt.Errorf("image %s has no SHA-512: %w", img.ID, ErrImageUnavailable)
 	}
-	if img.DiskFormat != "qcow2" && img.DiskFormat != "raw" {
-		return "", fmt.Errorf("image %s has disk format %q: %w", img.ID, img.DiskFormat, ErrImageUnavailable)
+	err := diskformat.Boots(img.DiskFormat, img.Container)
+	if err == nil && img.DiskFormat != diskformat.OnHost(img.DiskFormat) {
+		err = fmt.Errorf("disk format %q", img.DiskFormat)
+	}
+	if err != nil {
+		return "", fmt.Errorf("image %s: %w: %w", img.ID, ErrImageRefused, err)
 	}
 	return filepath.Join(c.dir, img.SHA512+"."+img.DiskFormat), nil
 }
@@ -202,6 +211,10 @@ func (c *ImageCache) download(ctx context.Context, img *work.Image, path string)
 	err = tmp.Close()
 	if err != nil {
 		return fmt.Errorf("close: %w", err)
+	}
+	_, err = diskformat.InspectFile(tmp.Name(), img.DiskFormat, "bare", maxVirtualSize)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrImageRefused, err)
 	}
 	if c.inspect != nil {
 		err := c.inspect(ctx, tmp.Name(), img)

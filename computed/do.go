@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"kilonova/schema"
 	"kilonova/work"
@@ -31,8 +32,13 @@ func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, 
 	}
 	a.Log.WarnContext(ctx, "work failed", "kind", row.Kind, "server", row.ServerUUID, "attempt", row.Attempts+1, "err", err)
 	res.Detail, res.Message, res.Reason = err.Error(), messageOf(row.Kind, err), reasonOf(err)
-	res.Retry = row.Kind == work.Spawn && !errors.Is(err, ErrDiskTooSmall) && !errors.Is(err, errSuperseded) && !errors.Is(err, errOverdue)
+	res.Retry = row.Kind == work.Spawn && !isAny(err, ErrDiskTooSmall, ErrImageRefused, errSuperseded, errOverdue)
 	return res, work.Failed
+}
+
+// isAny reports whether err is one of several, which would be the same on another host.
+func isAny(err error, targets ...error) bool {
+	return slices.ContainsFunc(targets, func(target error) bool { return errors.Is(err, target) })
 }
 
 func (a *Agent) answer(ctx context.Context, read func(*Agent, context.Context, *work.Args) (string, error), args *work.Args) (work.Result, work.State) {
@@ -68,6 +74,8 @@ func messageOf(k work.Kind, err error) string {
 		return "QEMU guest agent is not enabled"
 	case errors.Is(err, ErrDiskTooSmall):
 		return "The disk of the flavor is too small."
+	case errors.Is(err, ErrImageRefused):
+		return "The image is not of a kind that hosts boot from."
 	}
 	if m, ok := messages[k]; ok {
 		return m

@@ -90,4 +90,5 @@ var (
 	ErrNoAgent      = errors.New("the guest has no agent")
 	ErrNoConsole    = errors.New("the guest has no console log")
 	ErrDiskTooSmall = errors.New("the disk cannot shrink")
+	ErrImageRefused = errors.New("the image is refused")
 )

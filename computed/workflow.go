@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"kilonova/diskformat"
 	"kilonova/work"
 )
 
@@ -116,10 +117,22 @@ func one(name string, call func(Driver, context.Context, string) error) workflow
 	}
 }
 
+// fetchImage begins whatever makes a disk of an image. The API has looked at the image; a
+// host that is told to boot from an archive or a kernel refuses nonetheless.
+func fetchImage(d Driver, g *work.Guest, phase string) Step {
+	return Step{Name: "fetch image", Phase: phase, Do: func(ctx context.Context) error {
+		err := diskformat.Boots(g.Image.DiskFormat, g.Image.Container)
+		if err != nil {
+			return fmt.Errorf("image %s: %w: %w", g.Image.ID, ErrImageRefused, err)
+		}
+		return d.FetchImage(ctx, g)
+	}}
+}
+
 func spawn(a *Agent, args *work.Args) []Step {
 	g, d := &args.Guest, a.Driver
 	return []Step{
-		{Name: "fetch image", Phase: phaseDisks, Do: func(ctx context.Context) error { return d.FetchImage(ctx, g) }},
+		fetchImage(d, g, phaseDisks),
 		{Name: "plug ports", Phase: phaseNetworking,
 			Do:   func(ctx context.Context) error { return d.PlugPorts(ctx, g) },
 			Undo: func(ctx context.Context) error { return d.UnplugPorts(ctx, g) }},
@@ -201,7 +214,7 @@ func goBack(a *Agent, args *work.Args) func(context.Context) error {
 func rebuild(a *Agent, args *work.Args) []Step {
 	g, d := &args.Guest, a.Driver
 	steps := []Step{
-		{Name: "fetch image", Do: func(ctx context.Context) error { return d.FetchImage(ctx, g) }},
+		fetchImage(d, g, ""),
 		{Name: "power off", Phase: phaseRebuildDev,
 			Do:   func(ctx context.Context) error { return d.PowerOff(ctx, g.UUID) },
 			Undo: goBack(a, args)},

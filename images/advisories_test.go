@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	files "kilonova/diskformat/diskformattest"
 	"kilonova/schema/schematest"
 )
 
@@ -29,53 +30,53 @@ func refusedUpload(t *testing.T, format string, data []byte) {
 }
 
 func TestOSSA_2015_014_BackingFileOfAnUpload(t *testing.T) {
-	refusedUpload(t, "qcow2", qcow2(backing))
+	refusedUpload(t, "qcow2", files.Qcow2(files.Backing))
 }
 
 func TestOSSA_2015_011_BackingFileOfAVersion2Upload(t *testing.T) {
-	refusedUpload(t, "qcow2", qcow2(put32(4, 2), backing))
+	refusedUpload(t, "qcow2", files.Qcow2(files.Put32(4, 2), files.Backing))
 }
 
 func TestOSSA_2024_001_ExternalDataFile(t *testing.T) {
-	refusedUpload(t, "qcow2", qcow2(put64(72, qcowDataFile), extension(qcowExtDataFile, "/etc/passwd")))
+	refusedUpload(t, "qcow2", files.Qcow2(files.Put64(72, 4), files.Extension(files.ExtDataFile, "/etc/passwd")))
 }
 
 func TestOSSA_2024_001_ExternalDataFileNameWithoutTheBit(t *testing.T) {
-	refusedUpload(t, "qcow2", qcow2(extension(qcowExtDataFile, "/etc/passwd")))
+	refusedUpload(t, "qcow2", files.Qcow2(files.Extension(files.ExtDataFile, "/etc/passwd")))
 }
 
 func TestOSSA_2024_002_RawThatIsQcow2(t *testing.T) {
-	refusedUpload(t, "raw", qcow2(backing))
+	refusedUpload(t, "raw", files.Qcow2(files.Backing))
 }
 
 func TestOSSA_2024_002_RawThatIsVMDK(t *testing.T) {
-	refusedUpload(t, "raw", []byte(strings.Replace(goodVMDK, `SPARSE "disk.vmdk"`, `FLAT "/etc/passwd" 0`, 1)))
+	refusedUpload(t, "raw", []byte(strings.Replace(files.GoodVMDK, `SPARSE "disk.vmdk"`, `FLAT "/etc/passwd" 0`, 1)))
 }
 
 func TestOSSA_2023_002_FlatExtentOfAVMDK(t *testing.T) {
-	refusedUpload(t, "vmdk", vmdk(strings.Replace(goodVMDK, `SPARSE "disk.vmdk"`, `FLAT "/etc/passwd" 0`, 1)))
+	refusedUpload(t, "vmdk", files.VMDK(strings.Replace(files.GoodVMDK, `SPARSE "disk.vmdk"`, `FLAT "/etc/passwd" 0`, 1)))
 }
 
 func TestOSSA_2023_002_DescriptorAlone(t *testing.T) {
-	refusedUpload(t, "vmdk", []byte(strings.Replace(goodVMDK, "disk.vmdk", "/etc/passwd", 1)))
+	refusedUpload(t, "vmdk", []byte(strings.Replace(files.GoodVMDK, "disk.vmdk", "/etc/passwd", 1)))
 }
 
 func TestOSSA_2013_012_VirtualSizeBomb(t *testing.T) {
-	refusedUpload(t, "qcow2", qcow2(put64(24, 1<<55), put32(36, 4<<20)))
+	refusedUpload(t, "qcow2", files.Qcow2(files.Put64(24, 1<<55), files.Put32(36, 4<<20)))
 }
 
 func TestOSSA_2013_029_VirtualSizeBombOfAnotherFormat(t *testing.T) {
-	refusedUpload(t, "vhd", vhd(3, put64(48, 1<<55)))
+	refusedUpload(t, "vhd", files.VHD(3, files.Put64(48, 1<<55)))
 }
 
 func TestOSSA_2016_012_CraftedTables(t *testing.T) {
-	refusedUpload(t, "qcow2", qcow2(put32(36, 0x7fffffff), put32(56, 0x7fffffff)))
+	refusedUpload(t, "qcow2", files.Qcow2(files.Put32(36, 0x7fffffff), files.Put32(56, 0x7fffffff)))
 }
 
 // A guest that writes a qcow2 header on its raw disk cannot make its snapshot one: the
 // format of a snapshot is what the service's own record says.
 func TestOSSA_2016_001_SnapshotOfARewrittenDisk(t *testing.T) {
-	refusedUpload(t, "raw", qcow2(put64(8, 512)))
+	refusedUpload(t, "raw", files.Qcow2(files.Put64(8, 512)))
 }
 
 func TestOSSA_2014_041_LocationsFromClients(t *testing.T) {

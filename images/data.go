@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kilonova/compat"
+	"kilonova/diskformat"
 )
 
 // patientReader reads an upload's body: a client that sends nothing for a while ends it,
@@ -88,12 +89,11 @@ func (s *Service) store(r *http.Request, body io.Reader, u *upload, stage bool) 
 	if err != nil {
 		return err
 	}
-	limits := s.limits()
 	sum, err := u.write(r.Context(), body, func(head []byte) error {
 		if stage {
 			return nil
 		}
-		return checkHead(head, u.rec.DiskFormat, u.rec.ContainerFormat)
+		return u.checkHead(head)
 	})
 	if err != nil {
 		return err
@@ -104,27 +104,30 @@ func (s *Service) store(r *http.Request, body io.Reader, u *upload, stage bool) 
 	if stage {
 		return u.staged(ctx, sum.size)
 	}
-	virtual, err := inspectFile(u.path(), u.rec.DiskFormat, u.rec.ContainerFormat, limits)
+	virtual, err := u.inspect(u.path())
 	if err != nil {
 		return err
 	}
 	return u.activate(ctx, u.name(), Saving, sum, virtual)
 }
 
-func (s *Service) limits() Limits { return Limits{VirtualSize: s.MaxVirtualSize} }
+// checkHead looks at the first bytes of data, inspect at a whole file of the data folder.
+// Both return a 415 Fault for what is not of the image's declared format, or not safe.
+func (u *upload) checkHead(head []byte) error {
+	return inspected(diskformat.CheckHead(head, u.rec.DiskFormat, u.rec.ContainerFormat))
+}
 
-// inspectFile opens a whole file of the data folder and inspects it.
-func inspectFile(path, disk, container string, limits Limits) (int64, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return 0, fmt.Errorf("open image file: %w", err)
+func (u *upload) inspect(path string) (virtual int64, err error) {
+	virtual, err = diskformat.InspectFile(path, u.rec.DiskFormat, u.rec.ContainerFormat, u.s.MaxVirtualSize)
+	return virtual, inspected(err)
+}
+
+func inspected(err error) error {
+	var no *diskformat.Refusal
+	if !errors.As(err, &no) {
+		return err
 	}
-	defer func() { _ = file.Close() }() // it was only read
-	st, err := file.Stat()
-	if err != nil {
-		return 0, fmt.Errorf("open image file: %w", err)
-	}
-	return Inspect(file, st.Size(), disk, container, limits)
+	return &compat.Fault{Code: http.StatusUnsupportedMediaType, Message: "Image format inspection failed: " + no.Reason}
 }
 
 // send answers GET /v2/images/{id}/file, with ranges.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"kilonova/compat"
+	"kilonova/diskformat"
 	"kilonova/schema"
 	"kilonova/work"
 )
@@ -76,35 +77,25 @@ func (r *record) clone() *record {
 // HasData reports whether the image's bytes are there.
 func (i *Image) HasData() bool { return i.Checksum != "" }
 
-// Bootable says whether a guest can boot from the image: it must be active, in no
-// container that would have to be unpacked, and of a format that hosts take. Otherwise the
-// answer is a 400 Fault.
-func (i *Image) Bootable() error {
+// Guest gives the image as a host needs it, without the source to read it from. There is
+// no other way from an image to a disk, so this is where images are refused that no guest
+// boots from, with a 400 Fault in the compute API's words: those that are not active, in a
+// container, kernels and ramdisks, of a format that hosts do not take, or encrypted with a
+// volume's key.
+func (i *Image) Guest() (work.Image, error) {
 	if i.Status != Active {
-		return compat.BadRequest("Image %s is not active.", i.ID)
+		return work.Image{}, compat.BadRequest("Image %s is not active.", i.ID)
 	}
-	switch i.ContainerFormat {
-	case "bare", "ami":
-	default:
-		return compat.BadRequest("Image %s is unacceptable: Container format %s cannot be booted from", i.ID, i.ContainerFormat)
+	err := diskformat.Boots(i.DiskFormat, i.ContainerFormat)
+	if err != nil {
+		return work.Image{}, compat.BadRequest("Image %s is unacceptable: %s", i.ID, err)
 	}
-	switch i.DiskFormat {
-	case "raw", "qcow2", "iso", "ami", "gpt":
-		return nil
-	}
-	return compat.BadRequest("Image %s is unacceptable: Disk format %s cannot be booted from", i.ID, i.DiskFormat)
-}
-
-// Guest gives the image as a host needs it, without the source to read it from. Formats
-// that are a disk byte by byte are raw to a host.
-func (i *Image) Guest() work.Image {
-	format := i.DiskFormat
-	switch format {
-	case "iso", "ami", "aki", "ari", "gpt":
-		format = "raw"
+	if i.Properties["cinder_encryption_key_id"] != "" {
+		return work.Image{}, compat.BadRequest("Image %s is unacceptable: Direct booting of an image uploaded from an encrypted volume is unsupported.", i.ID)
 	}
 	return work.Image{
-		ID: i.ID, Name: i.Name, DiskFormat: format, Size: i.Size, VirtualSize: i.VirtualSize,
-		SHA512: i.SHA512, MinDiskGB: int(i.MinDisk), Properties: maps.Clone(i.Properties),
-	}
+		ID: i.ID, Name: i.Name, DiskFormat: diskformat.OnHost(i.DiskFormat), Container: i.ContainerFormat,
+		Size: i.Size, VirtualSize: i.VirtualSize, SHA512: i.SHA512, MinDiskGB: int(i.MinDisk),
+		Properties: maps.Clone(i.Properties),
+	}, nil
 }

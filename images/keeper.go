@@ -161,12 +161,12 @@ func (u *upload) importStaged(ctx context.Context) error {
 	}
 	defer func() { _ = file.Close() }() // it was only read
 	sum, err := u.copyTo(ctx, io.Discard, &stagedReader{ctx, file, u}, func(head []byte) error {
-		return checkHead(head, u.rec.DiskFormat, u.rec.ContainerFormat)
+		return u.checkHead(head)
 	})
 	if err != nil {
 		return err
 	}
-	virtual, err := inspectFile(path, u.rec.DiskFormat, u.rec.ContainerFormat, u.s.limits())
+	virtual, err := u.inspect(path)
 	if err != nil {
 		return err
 	}

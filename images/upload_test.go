@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"kilonova/compat"
+	files "kilonova/diskformat/diskformattest"
 	"kilonova/schema"
 	"kilonova/schema/schematest"
 )
@@ -76,7 +77,7 @@ func TestFailedUploadLeavesNothing(t *testing.T) {
 		c.clear(id)
 		c.must(413, alice, "PUT", at, io.MultiReader(strings.NewReader(strings.Repeat("x", 5<<20))))
 		c.clear(id)
-		c.must(415, alice, "PUT", at, qcow2())
+		c.must(415, alice, "PUT", at, files.Qcow2())
 		c.clear(id)
 		c.must(204, alice, "PUT", at, "good")
 		c.must(409, alice, "PUT", at, "again")
@@ -251,12 +252,12 @@ func TestImport(t *testing.T) {
 		}
 		id := c.image(alice, "qcow2")
 		at := "/v2/images/" + id
-		c.must(204, alice, "PUT", at+"/stage", qcow2())
+		c.must(204, alice, "PUT", at+"/stage", files.Qcow2())
 		if st := c.status(id); st != Uploading {
 			t.Errorf("staged: %s", st)
 		}
-		c.must(409, alice, "PUT", at+"/stage", qcow2())
-		c.must(409, alice, "PUT", at+"/file", qcow2())
+		c.must(409, alice, "PUT", at+"/stage", files.Qcow2())
+		c.must(409, alice, "PUT", at+"/file", files.Qcow2())
 		c.must(204, alice, "GET", at+"/file", nil)
 		c.must(202, alice, "POST", at+"/import", `{"method": {"name": "glance-direct"}}`)
 		c.must(409, alice, "POST", at+"/import", `{"method": {"name": "glance-direct"}}`)
@@ -265,20 +266,20 @@ func TestImport(t *testing.T) {
 		}
 		c.keep()
 		img := c.must(200, alice, "GET", at, nil)
-		if img["status"] != Active || img["size"] != float64(4*qcluster) || img["virtual_size"] != float64(1<<20) {
+		if img["status"] != Active || img["size"] != float64(4*files.Cluster) || img["virtual_size"] != float64(1<<20) {
 			t.Errorf("imported: %v", img)
 		}
-		if w := c.do(alice, "GET", at+"/file", nil); !bytes.Equal(w.Body.Bytes(), qcow2()) {
+		if w := c.do(alice, "GET", at+"/file", nil); !bytes.Equal(w.Body.Bytes(), files.Qcow2()) {
 			t.Error("the data differs")
 		}
 		bad := c.image(alice, "raw")
-		c.must(204, alice, "PUT", "/v2/images/"+bad+"/stage", qcow2(backing))
+		c.must(204, alice, "PUT", "/v2/images/"+bad+"/stage", files.Qcow2(files.Backing))
 		c.must(202, alice, "POST", "/v2/images/"+bad+"/import", `{"method": {"name": "glance-direct"}}`)
 		c.keep()
 		if st := c.status(bad); st != Queued || len(c.files()) != 1 {
 			t.Errorf("a refused import is %s, files %v", st, c.files())
 		}
-		if _, n := c.usage("p1"); n != 4*qcluster {
+		if _, n := c.usage("p1"); n != 4*files.Cluster {
 			t.Errorf("%d bytes charged", n)
 		}
 		gone := c.image(alice, "raw")
@@ -438,13 +439,13 @@ func TestTickets(t *testing.T) {
 		}
 		write := c.s.WriteTransfer(img.ID)
 		c.must(415, "", "PUT", "/v2/images/"+img.ID+"/file", "raw bytes", ticketHeader, write.Ticket)
-		c.must(204, "", "PUT", "/v2/images/"+img.ID+"/file", qcow2(), ticketHeader, write.Ticket)
+		c.must(204, "", "PUT", "/v2/images/"+img.ID+"/file", files.Qcow2(), ticketHeader, write.Ticket)
 		got, err := c.s.Get(context.Background(), callerOf(alice), img.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		guest := got.Guest()
-		if got.Bootable() != nil || guest.DiskFormat != "qcow2" || guest.VirtualSize != 1<<20 || guest.MinDiskGB != 1 || len(guest.SHA512) != 128 ||
+		guest, err := got.Guest()
+		if err != nil || guest.DiskFormat != "qcow2" || guest.VirtualSize != 1<<20 || guest.MinDiskGB != 1 || len(guest.SHA512) != 128 ||
 			got.Properties["base_image_ref"] != id || got.Properties["hw_x"] != "1" || len(got.Properties) != 3 || got.Visibility != Private {
 			t.Errorf("snapshot %+v", got)
 		}

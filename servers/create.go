@@ -94,7 +94,7 @@ type plan struct {
 	hints     hints
 	caller    *compat.Caller
 	flavor    *flavors.Flavor
-	image     *images.Image
+	image     *bootImage
 	key       *work.Key
 	nets      *networks.Plan
 	groups    []string
@@ -294,17 +294,53 @@ func (s *Service) planImage(r *compat.Request, p *plan) error {
 }
 
 func (s *Service) useImage(r *compat.Request, p *plan, id string) error {
-	img, err := s.Images.Get(r.Context(), r.Caller, id)
-	if compat.IsNotFound(err) {
-		return compat.BadRequest("Can not find requested image")
-	}
+	img, err := s.bootImage(r, id, "Can not find requested image")
 	if err != nil {
 		return err
 	}
-	if img.Status != "active" {
-		return compat.BadRequest("Image %s is not active.", img.ID)
-	}
 	p.image = img
+	return nil
+}
+
+// bootImage is an image that a server can boot from, with what its host gets of it.
+type bootImage struct {
+	*images.Image
+	guest work.Image
+}
+
+// bootImage finds an image that is to become a disk; missing is what clients are told of
+// one that they do not see.
+func (s *Service) bootImage(r *compat.Request, id, missing string) (*bootImage, error) {
+	img, err := s.Images.Get(r.Context(), r.Caller, id)
+	if compat.IsNotFound(err) {
+		return nil, compat.BadRequest("%s", missing)
+	}
+	if err != nil {
+		return nil, err
+	}
+	guest, err := img.Guest()
+	if err != nil {
+		return nil, err
+	}
+	return &bootImage{img, guest}, nil
+}
+
+// fits holds the image against the memory and the root disk of a flavor; a root disk of 0
+// is as large as the image.
+func (i *bootImage) fits(memoryMB, rootGB int) error {
+	if memoryMB < int(i.MinRAM) {
+		return compat.BadRequest("Flavor's memory is too small for requested image.")
+	}
+	if rootGB == 0 {
+		return nil
+	}
+	disk := int64(rootGB) * gib
+	if least := i.MinDisk * gib; least > disk {
+		return compat.BadRequest("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", disk, least)
+	}
+	if size := max(i.guest.Size, i.guest.VirtualSize); size > disk {
+		return compat.BadRequest("Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.", disk, size)
+	}
 	return nil
 }
 
@@ -313,22 +349,12 @@ const gib = 1 << 30
 // planSizes holds the image and the devices against the flavor.
 func (s *Service) planSizes(r *compat.Request, p *plan) error {
 	f, img := p.flavor, p.image
-	if f.MemoryMB < int(img.MinRAM) {
-		return compat.BadRequest("Flavor's memory is too small for requested image.")
+	err := img.fits(f.MemoryMB, f.RootGB)
+	if err != nil {
+		return err
 	}
-	if f.RootGB == 0 {
-		err := r.Require(ruleZeroDisk)
-		if err != nil {
-			return compat.Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
-		}
-	} else {
-		disk := int64(f.RootGB) * gib
-		if least := img.MinDisk * gib; least > disk {
-			return compat.BadRequest("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", disk, least)
-		}
-		if size := max(img.Guest().Size, img.Guest().VirtualSize); size > disk {
-			return compat.BadRequest("Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.", disk, size)
-		}
+	if f.RootGB == 0 && r.Require(ruleZeroDisk) != nil {
+		return compat.Forbidden("Only volume-backed servers are allowed for flavors with zero disk.")
 	}
 	if p.ephemeral > f.EphemeralGB {
 		return compat.BadRequest("Block Device Mapping is Invalid: Ephemeral disks requested are larger than the instance type allows. If no size is given in one block device mapping, flavor ephemeral size will be used.")
@@ -336,7 +362,7 @@ func (s *Service) planSizes(r *compat.Request, p *plan) error {
 	if p.swap > f.SwapMB {
 		return compat.BadRequest("Block Device Mapping is Invalid: Swap drive requested is larger than instance type allows.")
 	}
-	return checkImageProperties(p.flavor.Work(), img)
+	return checkImageProperties(p.flavor.Work(), img.Image)
 }
 
 func (s *Service) planKey(r *compat.Request, p *plan) error {
@@ -609,9 +635,9 @@ func (s *Service) template(p *plan) *Server {
 		VMState: Building, TaskState: &task, Generation: 1,
 		FlavorID: f.ID, FlavorName: f.Name, VCPUs: f.VCPUs, MemoryMB: f.MemoryMB, RootGB: f.RootGB,
 		EphemeralGB: f.EphemeralGB, SwapMB: f.SwapMB, ExtraSpecs: encode(orEmpty(f.ExtraSpecs)),
-		ImageID: p.image.ID, ImageMeta: encode(p.image.Guest()), Metadata: encode(orEmpty(b.Metadata)),
-		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive) || wantsConfigDrive(p.image.Guest().Properties),
-		AccessIPv4: canonical(b.AccessIPv4), AccessIPv6: canonical(b.AccessIPv6), DiskConfig: diskConfig(b.DiskConfig, p.image.Guest().Properties),
+		ImageID: p.image.ID, ImageMeta: encode(p.image.guest), Metadata: encode(orEmpty(b.Metadata)),
+		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive) || wantsConfigDrive(p.image.Properties),
+		AccessIPv4: canonical(b.AccessIPv4), AccessIPv6: canonical(b.AccessIPv6), DiskConfig: diskConfig(b.DiskConfig, p.image.Properties),
 		ReservationID:  "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"),
 		SchedulerHints: encode(p.hints.raw()), Placement: placementOf(p), CreatedAt: now, UpdatedAt: now,
 	}

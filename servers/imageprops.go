@@ -224,7 +224,7 @@ func readImageProperties(given map[string]string) (map[string]string, error) {
 // checkImageProperties gives a 400 Fault when a server of the flavor cannot be what the image
 // says.
 func checkImageProperties(f work.Flavor, img *images.Image) error {
-	properties, err := readImageProperties(img.Guest().Properties)
+	properties, err := readImageProperties(img.Properties)
 	if err != nil {
 		return err
 	}

@@ -92,12 +92,12 @@ func (s *Service) rebuild(w http.ResponseWriter, r *compat.Request) error {
 		before := work.Image{}
 		decode(v.ImageMeta, &before)
 		c["old_state"] = encode(oldState{VMState: v.VMState, Image: &before})
-		c["image_id"], c["image_meta"] = img.ID, encode(img.Guest())
-		if wantsConfigDrive(img.Guest().Properties) {
+		c["image_id"], c["image_meta"] = img.ID, encode(img.guest)
+		if wantsConfigDrive(img.Properties) {
 			c["config_drive"] = true
 		}
 		g := *old
-		g.Image = img.Guest()
+		g.Image = img.guest
 		s.applyRebuild(&g, &body, c)
 		s.withSource(&g)
 		g.AdminPass = password
@@ -114,30 +114,17 @@ func (s *Service) rebuild(w http.ResponseWriter, r *compat.Request) error {
 	return s.answerOne(w, r, fresh, viewRebuild, password)
 }
 
-func (s *Service) rebuildImage(r *compat.Request, v *Server, ref string) (*images.Image, error) {
-	img, err := s.Images.Get(r.Context(), r.Caller, string(lastElement(ref)))
-	if compat.IsNotFound(err) {
-		return nil, compat.BadRequest("Cannot find image for rebuild")
-	}
+func (s *Service) rebuildImage(r *compat.Request, v *Server, ref string) (*bootImage, error) {
+	img, err := s.bootImage(r, string(lastElement(ref)), "Cannot find image for rebuild")
 	if err != nil {
 		return nil, err
 	}
-	if img.Status != "active" {
-		return nil, compat.BadRequest("Image %s is not active.", img.ID)
-	}
 	f := v.Flavor()
-	if f.MemoryMB < int(img.MinRAM) {
-		return nil, compat.BadRequest("Flavor's memory is too small for requested image.")
+	err = img.fits(f.MemoryMB, f.RootGB)
+	if err != nil {
+		return nil, err
 	}
-	if disk := int64(f.RootGB) * gib; f.RootGB > 0 {
-		if least := img.MinDisk * gib; least > disk {
-			return nil, compat.BadRequest("Flavor's disk is smaller than the minimum size specified in image metadata. Flavor disk is %d bytes, minimum size is %d bytes.", disk, least)
-		}
-		if size := max(img.Guest().Size, img.Guest().VirtualSize); size > disk {
-			return nil, compat.BadRequest("Flavor's disk is too small for requested image. Flavor disk is %d bytes, image is %d bytes.", disk, size)
-		}
-	}
-	return img, checkImageProperties(f, img)
+	return img, checkImageProperties(f, img.Image)
 }
 
 func lastElement(ref string) reference {

@@ -52,7 +52,8 @@ type Image struct {
 	ID          string            `json:"id"`
 	Name        string            `json:"name,omitempty"`
 	DiskFormat  string            `json:"disk_format"` // raw or qcow2, as declared and proven
-	Size        int64             `json:"size"`        // bytes
+	Container   string            `json:"container,omitempty"`
+	Size        int64             `json:"size"` // bytes
 	VirtualSize int64             `json:"virtual_size"`
 	SHA512      string            `json:"sha512"` // os_hash_value
 	MinDiskGB   int               `json:"min_disk_gb"`

@@ -507,10 +507,10 @@ func TestHostileImages(t *testing.T) {
 		data []byte
 		want error
 	}{
-		{"backing file", make("-f", "qcow2", "-u", "-F", "raw", "-b", "/etc/passwd"), ErrBadImage},
-		{"data file", make("-f", "qcow2", "-o", "data_file="+filepath.Join(t.TempDir(), "data")), ErrBadImage},
-		{"raw declared as qcow2", bytes.Repeat([]byte("x"), 1<<16), ErrBadImage},
-		{"cut short", bigData[:90], ErrBadImage},
+		{"backing file", make("-f", "qcow2", "-u", "-F", "raw", "-b", "/etc/passwd"), computed.ErrImageRefused},
+		{"data file", make("-f", "qcow2", "-o", "data_file="+filepath.Join(t.TempDir(), "data")), computed.ErrImageRefused},
+		{"raw declared as qcow2", bytes.Repeat([]byte("x"), 1<<16), computed.ErrImageRefused},
+		{"cut short", bigData[:90], computed.ErrImageRefused},
 		{"larger than the root disk", bigData, computed.ErrDiskTooSmall},
 	}
 	for _, tt := range tests {

@@ -3,16 +3,17 @@ package libvirt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"math"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"time"
+
+	"kilonova/computed"
+	"kilonova/diskformat"
 )
 
 // qemuImg runs qemu-img without a shell and under limits, since what it reads may come
@@ -26,10 +27,6 @@ type qemuImg struct {
 func defaultQemuImg() qemuImg {
 	return qemuImg{bin: "qemu-img", space: 2 << 30, lookTime: 30 * time.Second}
 }
-
-// ErrBadImage refuses an image that is not what it was declared to be, or that names
-// other files.
-var ErrBadImage = errors.New("the image is refused")
 
 // run runs qemu-img with at most cpu of processor time; timeout 0 leaves it to ctx.
 func (q qemuImg) run(ctx context.Context, cpu, timeout time.Duration, args ...string) ([]byte, error) {
@@ -70,31 +67,23 @@ type imageInfo struct {
 	} `json:"format-specific"`
 }
 
-// inspect looks at an image of the declared format and refuses it with ErrBadImage if it
-// is not one, or names a backing or data file. Those are looked for in the header first,
-// as qemu-img opens a data file before it speaks of it.
+// inspect looks at an image of the declared format and refuses it with ErrImageRefused if
+// it is not one, or names a backing or data file. The header is looked at first, as
+// qemu-img opens a data file before it speaks of it.
 func (q qemuImg) inspect(ctx context.Context, path, format string) (*imageInfo, error) {
-	switch format {
-	case "raw":
-	case "qcow2":
-		f, err := os.Open(path)
-		if err != nil {
-			return nil, fmt.Errorf("open image: %w", err)
-		}
-		err = checkQcow2(f)
-		f.Close()
-		if err != nil {
-			return nil, err
-		}
-	default:
-		return nil, fmt.Errorf("%w: format %q", ErrBadImage, format)
+	if format == "" || format != diskformat.OnHost(format) {
+		return nil, fmt.Errorf("%w: format %q", computed.ErrImageRefused, format)
+	}
+	_, err := diskformat.InspectFile(path, format, "bare", math.MaxInt64)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", computed.ErrImageRefused, err)
 	}
 	info, err := q.info(ctx, path, format)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrBadImage, err)
+		return nil, fmt.Errorf("%w: %w", computed.ErrImageRefused, err)
 	}
 	if info.BackingFile != "" || info.FormatSpecific.Data.DataFile != "" {
-		return nil, fmt.Errorf("%w: it names another file", ErrBadImage)
+		return nil, fmt.Errorf("%w: it names another file", computed.ErrImageRefused)
 	}
 	return info, nil
 }
@@ -113,32 +102,6 @@ func (q qemuImg) info(ctx context.Context, path, format string) (*imageInfo, err
 		return nil, fmt.Errorf("format is %q, not %q", info.Format, format)
 	}
 	return &info, nil
-}
-
-// checkQcow2 reads the header of a qcow2 image and refuses one that is none or that names
-// a backing or data file.
-func checkQcow2(r io.Reader) error {
-	var h [104]byte
-	n, err := io.ReadFull(r, h[:])
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-		return fmt.Errorf("%w: read header: %w", ErrBadImage, err)
-	}
-	if n < 72 || string(h[:4]) != "QFI\xfb" {
-		return fmt.Errorf("%w: it is not qcow2", ErrBadImage)
-	}
-	version := binary.BigEndian.Uint32(h[4:])
-	switch {
-	case version != 2 && version != 3:
-		return fmt.Errorf("%w: qcow2 version %d", ErrBadImage, version)
-	case binary.BigEndian.Uint64(h[8:]) != 0 || binary.BigEndian.Uint32(h[16:]) != 0:
-		return fmt.Errorf("%w: it has a backing file", ErrBadImage)
-	case version == 3 && n < 104:
-		return fmt.Errorf("%w: its header is cut short", ErrBadImage)
-	case version == 3 && binary.BigEndian.Uint64(h[72:])&^3 != 0:
-		// Bits 0 and 1 say dirty and corrupt; 2 is a data file, the rest is newer.
-		return fmt.Errorf("%w: it has a data file or an unknown feature", ErrBadImage)
-	}
-	return nil
 }
 
 // overlay makes a qcow2 file of size bytes on top of base.

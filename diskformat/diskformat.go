@@ -1,29 +1,49 @@
-package images
+package diskformat
 
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"io"
-	"net/http"
+	"os"
 	"slices"
-
-	"kilonova/compat"
 )
 
-// Limits bound what an image may claim.
-type Limits struct {
-	VirtualSize int64 // bytes that a guest sees
+// Refusal is the error for data that is not what it claims to be, or not safe, and for
+// images that no guest boots from. Its words are for clients.
+type Refusal struct{ Reason string }
+
+// Error gives the reason.
+func (r *Refusal) Error() string { return r.Reason }
+
+func refuse(format string, a ...any) error { return &Refusal{fmt.Sprintf(format, a...)} }
+
+// Boots refuses images that cannot become a guest's disk: those in a container that would
+// have to be unpacked first, kernels and ramdisks, and formats that hosts do not take.
+// Nothing is unpacked or converted on the way to a host. Names are as the image service
+// has them; a host that was told no container of an image was told so before there was one.
+func Boots(disk, container string) error {
+	switch container {
+	case "bare", "ami", "":
+	default:
+		return refuse("Container format %s cannot be booted from", container)
+	}
+	_, ok := onHost[disk]
+	if !ok {
+		return refuse("Disk format %s cannot be booted from", disk)
+	}
+	return nil
 }
+
+// onHost maps each format that boots to what QEMU is told of it: those that are a disk byte
+// by byte are raw.
+var onHost = map[string]string{"raw": "raw", "qcow2": "qcow2", "iso": "raw", "ami": "raw", "gpt": "raw"}
+
+// OnHost is how a host has a format: "raw" or "qcow2", and "" for one that Boots refuses.
+func OnHost(disk string) string { return onHost[disk] }
 
 // headSize is how much of a file the detection of its format looks at.
 const headSize = 64 << 10
-
-// refuse is the 415 Fault of data that is not what it claims to be, or not safe.
-func refuse(format string, a ...any) error {
-	f := compat.BadRequest("Image format inspection failed: "+format, a...)
-	f.Code = http.StatusUnsupportedMediaType
-	return f
-}
 
 // reader reads parts of a file of a known size. Offsets come from the file itself, so each
 // is checked, and nothing that a header says decides how much memory is used.
@@ -89,10 +109,44 @@ func detect(head []byte) string {
 	case vmdkDescriptor(head):
 		return "vmdk-descriptor"
 	case len(head) >= 520 && string(head[512:520]) == "EFI PART",
-		len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa:
+		len(head) >= 512 && head[510] == 0x55 && head[511] == 0xaa && !fat(head):
 		return "gpt"
 	}
 	return "raw"
+}
+
+// fat tells the boot sector of a FAT file system, which ends like one with a partition
+// table, by its two tables on a fixed disk.
+func fat(head []byte) bool { return head[0x10] == 2 && head[0x15] == 0xf8 }
+
+// partitions holds the first sector of a disk that is declared as gpt against what such a
+// sector is: anybody's code may end in 55 aa.
+func partitions(sector []byte) error {
+	used, protective := 0, false
+	for i := range 4 {
+		e := sector[446+16*i : 462+16*i]
+		if e[0] != 0 && e[0] != 0x80 {
+			return refuse("the partition table is not sane")
+		}
+		if e[4] == 0 {
+			continue
+		}
+		used++
+		if e[4] != 0xee {
+			continue
+		}
+		protective = true
+		if i != 0 || [3]byte(e[1:4]) != [3]byte{0, 2, 0} || binary.LittleEndian.Uint32(e[8:]) != 1 {
+			return refuse("the protective entry of the partition table is not sane")
+		}
+	}
+	switch {
+	case used == 0:
+		return refuse("the partition table is empty")
+	case protective && used > 1:
+		return refuse("the partition table has more than its protective entry")
+	}
+	return nil
 }
 
 // vmdkDescriptor is QEMU's own probe for a VMDK that is a text: comments and blank lines,
@@ -115,16 +169,22 @@ func vmdkDescriptor(head []byte) bool {
 
 // accepts tells which contents each declared format may have. A CD image and a disk with
 // a partition table are raw disks too; hosts are always told the format, never left to
-// guess it.
+// guess it. An ami is one file system, while kernels may begin like a boot sector.
 var accepts = map[string][]string{
-	"raw": {"raw", "gpt", "iso"}, "ami": {"raw", "gpt"}, "aki": {"raw", "gpt"}, "ari": {"raw", "gpt"},
+	"raw": {"raw", "gpt", "iso"}, "ami": {"raw"}, "aki": {"raw", "gpt"}, "ari": {"raw", "gpt"},
 	"gpt": {"gpt"}, "iso": {"iso"}, "qcow2": {"qcow2"}, "vmdk": {"vmdk"}, "vdi": {"vdi"},
-	"vhdx": {"vhdx"}, "vhd": {"vhd", "raw", "gpt"}, // a fixed VHD has its header at the end
-	"ploop": {"ploop"},
+	"vhdx": {"vhdx"}, "vhd": {"vhd"}, "ploop": {"ploop"},
+}
+
+// advice says of contents that are good for something what to declare them as.
+var advice = map[[2]string]string{
+	{"ami", "gpt"}: "a whole disk has the disk_format raw or gpt",
+	{"vhd", "raw"}: "a fixed VHD, whose header is at its end, is not taken: convert it to raw or qcow2",
+	{"vhd", "gpt"}: "a fixed VHD, whose header is at its end, is not taken: convert it to raw or qcow2",
 }
 
 // opaque containers are archives: what is in them is not looked at, and no guest boots
-// from them (Image.Bootable).
+// from them (Boots).
 func opaque(container string) bool {
 	switch container {
 	case "ovf", "ova", "docker", "compressed":
@@ -133,29 +193,32 @@ func opaque(container string) bool {
 	return false
 }
 
-// checkHead refuses, by its first bytes, a file that is not of its declared format, so
+// CheckHead refuses, by its first bytes, a file that is not of its declared format, so
 // that a wrong upload ends early.
-func checkHead(head []byte, disk, container string) error {
+func CheckHead(head []byte, disk, container string) error {
 	if opaque(container) {
 		return nil
 	}
 	found := detect(head)
-	if !slices.Contains(accepts[disk], found) {
-		return refuse("the declared disk_format is %s and the content is %s", disk, found)
+	if slices.Contains(accepts[disk], found) {
+		return nil
 	}
-	return nil
+	if hint := advice[[2]string{disk, found}]; hint != "" {
+		return refuse("the declared disk_format is %s and the content is %s; %s", disk, found, hint)
+	}
+	return refuse("the declared disk_format is %s and the content is %s", disk, found)
 }
 
 // Inspect reads the headers of a whole image and gives the size of the disk that a guest
-// sees, 0 where that is unknown. It returns a 415 Fault for content that is not of the
-// declared format, names another file, or is larger than the limits.
-func Inspect(file io.ReaderAt, size int64, disk, container string, limits Limits) (int64, error) {
+// sees, 0 where that is unknown. It returns a Refusal for content that is not of the
+// declared format, names another file, or is a larger disk than limit.
+func Inspect(file io.ReaderAt, size int64, disk, container string, limit int64) (int64, error) {
 	r := reader{file, size}
 	head, err := r.at(0, int(min(size, headSize)))
 	if err != nil {
 		return 0, err
 	}
-	err = checkHead(head, disk, container)
+	err = CheckHead(head, disk, container)
 	if err != nil || opaque(container) {
 		return 0, err
 	}
@@ -173,16 +236,32 @@ func Inspect(file io.ReaderAt, size int64, disk, container string, limits Limits
 		virtual, err = inspectVDI(r)
 	case "ploop":
 		virtual, err = inspectPloop(r)
+	case "gpt":
+		virtual, err = uint64(size), partitions(head)
 	default:
 		virtual = uint64(size)
 	}
 	if err != nil {
 		return 0, err
 	}
-	if virtual > uint64(limits.VirtualSize) {
-		return 0, refuse("the virtual size of %d bytes is more than the %d allowed", virtual, limits.VirtualSize)
+	if virtual > uint64(limit) {
+		return 0, refuse("the virtual size of %d bytes is more than the %d allowed", virtual, limit)
 	}
 	return int64(virtual), nil
+}
+
+// InspectFile is Inspect for a file by its path.
+func InspectFile(path, disk, container string, limit int64) (int64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return 0, fmt.Errorf("open image file: %w", err)
+	}
+	defer func() { _ = file.Close() }() // it was only read
+	st, err := file.Stat()
+	if err != nil {
+		return 0, fmt.Errorf("look at image file: %w", err)
+	}
+	return Inspect(file, st.Size(), disk, container, limit)
 }
 
 // Feature bits of qcow2, as its specification numbers them.
@@ -236,17 +315,14 @@ func inspectQcow2(r reader) (uint64, error) {
 	if snapshots > 65536 || snapshots > 0 && (snapOffset%cluster != 0 || !r.within(snapOffset, snapshots*40)) {
 		return 0, refuse("the snapshot table of the qcow2 file is not sane")
 	}
-	headerLength, features := uint64(72), uint64(0)
+	headerLength := uint64(72)
 	if version == 3 {
-		headerLength, features, err = qcow2v3(r, cluster)
+		headerLength, err = qcow2v3(r, cluster)
 		if err != nil {
 			return 0, err
 		}
 	}
 	l2 := cluster / 8
-	if features&qcowExtendedL2 != 0 {
-		l2 /= 2
-	}
 	// An L1 table that is too small for the disk is one that a host would have to mend.
 	if virtual > 1<<62 || (virtual+cluster*l2-1)/(cluster*l2) > l1Size {
 		return 0, refuse("the L1 table of the qcow2 file is too small for a disk of %d bytes", virtual)
@@ -254,38 +330,40 @@ func inspectQcow2(r reader) (uint64, error) {
 	return virtual, qcow2Extensions(r, headerLength, cluster)
 }
 
-// qcow2v3 checks what version 3 added to the header.
-func qcow2v3(r reader, cluster uint64) (length, features uint64, err error) {
+// qcow2v3 checks what version 3 added to the header, and gives the header's length.
+func qcow2v3(r reader, cluster uint64) (uint64, error) {
 	h, err := r.at(72, 32)
 	if err != nil {
-		return 0, 0, refuse("the qcow2 header is cut off")
+		return 0, refuse("the qcow2 header is cut off")
 	}
-	features = binary.BigEndian.Uint64(h)
-	length = uint64(binary.BigEndian.Uint32(h[28:]))
+	features := binary.BigEndian.Uint64(h)
+	length := uint64(binary.BigEndian.Uint32(h[28:]))
 	switch {
 	case features&qcowDataFile != 0:
-		return 0, 0, refuse("a qcow2 file with an external data file is not allowed")
+		return 0, refuse("a qcow2 file with an external data file is not allowed")
 	case features&qcowCorrupt != 0:
-		return 0, 0, refuse("the qcow2 file is marked as corrupt")
-	case features&^uint64(qcowDirty|qcowCompression|qcowExtendedL2) != 0:
-		return 0, 0, refuse("the qcow2 file has unknown incompatible features %#x", features)
+		return 0, refuse("the qcow2 file is marked as corrupt")
+	case features&qcowExtendedL2 != 0:
+		return 0, refuse("a qcow2 file with extended L2 entries is not allowed: convert it without the option extended_l2")
+	case features&^uint64(qcowDirty|qcowCompression) != 0:
+		return 0, refuse("the qcow2 file has unknown incompatible features %#x", features)
 	case binary.BigEndian.Uint32(h[24:]) > 6:
-		return 0, 0, refuse("the refcounts of the qcow2 file are not sane")
+		return 0, refuse("the refcounts of the qcow2 file are not sane")
 	case length < 104 || length > cluster || length%8 != 0:
-		return 0, 0, refuse("a qcow2 header of %d bytes is not sane", length)
+		return 0, refuse("a qcow2 header of %d bytes is not sane", length)
 	}
 	compression := byte(0)
 	if length > 104 {
 		c, err := r.at(104, 1)
 		if err != nil {
-			return 0, 0, err
+			return 0, err
 		}
 		compression = c[0]
 	}
 	if compression > 1 || (compression != 0) != (features&qcowCompression != 0) {
-		return 0, 0, refuse("the compression of the qcow2 file is unknown")
+		return 0, refuse("the compression of the qcow2 file is unknown")
 	}
-	return length, features, nil
+	return length, nil
 }
 
 // qcow2Extensions walks the header extensions, which end within the first cluster.

@@ -1,4 +1,4 @@
-package images
+package diskformat
 
 import (
 	"bytes"
@@ -112,7 +112,7 @@ func vmdkText(text []byte) error {
 		}
 	}
 	if kind != "monolithicSparse" && kind != "streamOptimized" {
-		return refuse("VMDK of type %q is not allowed", clip(kind))
+		return refuse("VMDK of type %.80q is not allowed", kind)
 	}
 	if extents != 1 {
 		return refuse("a VMDK of %d extents is not allowed", extents)

@@ -1,38 +1,21 @@
-package images
+package diskformat
 
 import (
 	"encoding/binary"
 )
 
-// inspectVHD takes fixed and dynamic disks; a differencing one names its parent.
+// inspectVHD takes dynamic disks. A differencing one names its parent, and a fixed one is a
+// raw disk but for the footer at its end.
 func inspectVHD(r reader) (uint64, error) {
-	if r.size < 512 {
-		return 0, refuse("the VHD footer is missing")
+	h, err := r.at(0, 512)
+	if err != nil || string(h[:8]) != "conectix" {
+		return 0, refuse("the VHD header is missing")
 	}
-	// QEMU reads the first sector, or the last one of a fixed disk.
-	for _, off := range []uint64{0, uint64(r.size) - 512} {
-		h, err := r.at(off, 512)
-		if err != nil {
-			return 0, err
-		}
-		if string(h[:8]) != "conectix" {
-			continue
-		}
-		kind := binary.BigEndian.Uint32(h[60:])
-		switch {
-		case kind != 2 && kind != 3:
-			return 0, refuse("VHD of type %d is not allowed", kind)
-		case kind == 2 && off == 0 && r.size > 512:
-			return 0, refuse("the VHD header is not sane")
-		case kind == 3:
-			err = vhdDynamic(r, binary.BigEndian.Uint64(h[16:]))
-			if err != nil {
-				return 0, err
-			}
-		}
-		return binary.BigEndian.Uint64(h[48:]), nil
+	kind := binary.BigEndian.Uint32(h[60:])
+	if kind != 3 {
+		return 0, refuse("VHD of type %d is not allowed", kind)
 	}
-	return 0, refuse("the VHD footer is missing")
+	return binary.BigEndian.Uint64(h[48:]), vhdDynamic(r, binary.BigEndian.Uint64(h[16:]))
 }
 
 // vhdDynamic checks the header of a dynamic disk: no parent, a table that lies in the file.
