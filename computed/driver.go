@@ -3,6 +3,7 @@ package computed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -44,7 +45,9 @@ type Driver interface {
 	// disks. Shrinking fails with ErrDiskTooSmall.
 	ResizeDisks(ctx context.Context, g *work.Guest) error
 
-	// PlugPorts makes the networks, DHCP entries and filters that the ports need.
+	// PlugPorts makes the networks, DHCP entries and filters that the ports need, and those
+	// of a running guest what they are now: an interface without its port falls silent. It
+	// refuses ranges that the host itself has or uses (ErrRange). Errors are PortErrors.
 	PlugPorts(ctx context.Context, g *work.Guest) error
 	// UnplugPorts removes the DHCP entries of the guest's ports; networks stay.
 	UnplugPorts(ctx context.Context, g *work.Guest) error
@@ -91,4 +94,16 @@ var (
 	ErrNoConsole    = errors.New("the guest has no console log")
 	ErrDiskTooSmall = errors.New("the disk cannot shrink")
 	ErrImageRefused = errors.New("the image is refused")
+	ErrRange        = errors.New("a range that this host cannot give to guests")
 )
+
+// PortError says which port could not be plugged, and why.
+type PortError struct {
+	Port string
+	Err  error
+}
+
+func (e *PortError) Error() string { return fmt.Sprintf("plug port %s: %v", e.Port, e.Err) }
+
+// Unwrap gives the reason.
+func (e *PortError) Unwrap() error { return e.Err }

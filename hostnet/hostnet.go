@@ -16,17 +16,23 @@ const (
 	Address   = "address"
 	Route     = "route"
 	Neighbour = "neighbour"
+	Peer      = "peer" // beyond a router, and the machine cannot do without it
 )
 
 // Held is a range of addresses that a machine has or sends somewhere by a rule of its own.
 type Held struct {
 	Prefix netip.Prefix
-	Kind   string // Address, Route or Neighbour
+	Kind   string // Address, Route, Neighbour or Peer
 	Device string
 }
 
 // String says what is held, for operators.
-func (h Held) String() string { return fmt.Sprintf("%s %s of %s", h.Kind, h.Prefix, h.Device) }
+func (h Held) String() string {
+	if h.Device == "" {
+		return h.Kind + " " + h.Prefix.String()
+	}
+	return fmt.Sprintf("%s %s of %s", h.Kind, h.Prefix, h.Device)
+}
 
 // special are ranges that mean the same everywhere: none of them is a network of guests.
 var special = []struct {
@@ -55,6 +61,16 @@ func SpecialRanges() []netip.Prefix {
 	return out
 }
 
+// Private lists the ranges that belong to nobody, and so to guests: those of RFC 1918 and RFC
+// 4193, and IPv6's for examples, which nobody routes either.
+func Private() []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "2001:db8::/32"} {
+		out = append(out, netip.MustParsePrefix(p))
+	}
+	return out
+}
+
 // Special says why a range can be no network of guests: it touches one that has a meaning
 // of its own. "" means that it can.
 func Special(p netip.Prefix) string {
@@ -75,15 +91,18 @@ func Special(p netip.Prefix) string {
 	return ""
 }
 
+// meaningless reports whether a machine's having a range says nothing: all machines do.
+func meaningless(p netip.Prefix) bool { return !p.IsValid() || Within(p, SpecialRanges()) }
+
 // A route to half of the Internet is a default route in disguise: it says nothing of whose
 // the range is.
 const (
 	widest4 = 8
-	widest6 = 16
+	widest6 = 7
 )
 
 func tooWide(p netip.Prefix) bool {
-	return p.Bits() < widest6 && p.Addr().Is6() || p.Bits() < widest4
+	return p.Addr().Is6() && p.Bits() < widest6 || p.Addr().Is4() && p.Bits() < widest4
 }
 
 // Read lists what this machine, or the network namespace of this process, holds by its
@@ -101,7 +120,7 @@ func Read(skip func(device string) bool) ([]Held, error) {
 	var out []Held
 	add := func(p netip.Prefix, kind string, link int) {
 		name := names[link]
-		if name != "" && skip != nil && skip(name) || tooWide(p) || Special(p) != "" {
+		if name != "" && skip != nil && skip(name) || tooWide(p) || meaningless(p) {
 			return
 		}
 		out = append(out, Held{p, kind, name})
@@ -120,16 +139,23 @@ func Read(skip func(device string) bool) ([]Held, error) {
 			add(peer.Masked(), Route, a.LinkIndex)
 		}
 	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_MAIN}, netlink.RT_FILTER_TABLE)
+	// Every table: which of them a packet is looked up in is the machine's own affair.
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
+	}
+	via := func(gateway net.IP, link int) {
+		if a, ok := netip.AddrFromSlice(gateway); ok {
+			add(netip.PrefixFrom(a.Unmap(), a.Unmap().BitLen()), Neighbour, link)
+		}
 	}
 	for _, r := range routes {
 		if p, ok := prefixOf(r.Dst); ok {
 			add(p.Masked(), Route, r.LinkIndex)
 		}
-		if via, ok := netip.AddrFromSlice(r.Gw); ok {
-			add(netip.PrefixFrom(via.Unmap(), via.Unmap().BitLen()), Neighbour, r.LinkIndex)
+		via(r.Gw, r.LinkIndex)
+		for _, hop := range r.MultiPath {
+			via(hop.Gw, hop.LinkIndex)
 		}
 	}
 	neighbours, err := netlink.NeighList(0, netlink.FAMILY_ALL)
@@ -162,14 +188,26 @@ func prefixOf(n *net.IPNet) (netip.Prefix, bool) {
 	return p, p.IsValid()
 }
 
-// Clash gives what of held a range touches.
-func Clash(p netip.Prefix, held []Held) (Held, bool) {
+// Clash gives what of held a range touches. A route that is wider than one of the given
+// ranges, within which the range lies, is no clash: whoever gave a part of a machine's route
+// to guests meant it.
+func Clash(p netip.Prefix, held []Held, given []netip.Prefix) (Held, bool) {
 	for _, h := range held {
-		if h.Prefix.Overlaps(p) {
+		if h.Prefix.Overlaps(p) && !slices.ContainsFunc(given, func(g netip.Prefix) bool { return within(g, h.Prefix) && g != h.Prefix && within(p, g) }) {
 			return h, true
 		}
 	}
 	return Held{}, false
+}
+
+// within reports whether a range lies in another, or is the same.
+func within(inner, outer netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Overlaps(inner)
+}
+
+// Within reports whether a range lies in one of several.
+func Within(p netip.Prefix, ranges []netip.Prefix) bool {
+	return slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return within(p, r) })
 }
 
 // Merge gives the ranges, each once and none within another, the wide ones first.
@@ -193,41 +231,54 @@ func Merge(ranges []netip.Prefix) []netip.Prefix {
 // MaxRanges bounds what a host says of itself, and what is read of it.
 const MaxRanges = 64
 
-// Encode writes ranges for a host's report, at most MaxRanges of them.
-func Encode(held []Held) string {
-	all := make([]netip.Prefix, 0, len(held))
-	for _, h := range held {
-		all = append(all, h.Prefix)
-	}
-	words := make([]string, 0, len(all))
-	for _, p := range Merge(all) {
-		if len(words) < MaxRanges {
-			words = append(words, p.String())
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// The widest range that a host's word counts for. A host that lies can keep a few ranges
-// from projects, and not all that there are.
+// The widest range that a host's word alone counts for. A host that lies can keep a few
+// ranges from projects, and not all that there are.
 const (
 	believed4 = 16
 	believed6 = 32
 )
 
-// Decode reads a host's report, of which nothing is certain: what is no range, what is wider
-// than any site's network and what is beyond MaxRanges is left out.
-func Decode(report string) []netip.Prefix {
-	var out []netip.Prefix
+func wide(p netip.Prefix) bool {
+	return p.Addr().Is4() && p.Bits() < believed4 || p.Addr().Is6() && p.Bits() < believed6
+}
+
+// Encode writes ranges for a host's report, at most MaxRanges of them. A wide one, which may
+// not be believed, hides none of those within it.
+func Encode(held []Held) string {
+	var narrow, broad []netip.Prefix
+	for _, h := range held {
+		if wide(h.Prefix) {
+			broad = append(broad, h.Prefix)
+		} else {
+			narrow = append(narrow, h.Prefix)
+		}
+	}
+	broad = Merge(broad)
+	all := append(broad[:min(len(broad), MaxRanges/4)], Merge(narrow)...)
+	words := make([]string, 0, len(all))
+	for _, p := range all[:min(len(all), MaxRanges)] {
+		words = append(words, p.String())
+	}
+	return strings.Join(words, " ")
+}
+
+// Decode reads a host's report, of which nothing is certain: what is no range, what lies
+// in one that has a meaning of its own and what is beyond MaxRanges is left out. Wide ranges
+// count where other hosts say the same.
+func Decode(report string) (narrow, broad []netip.Prefix) {
 	for _, word := range strings.Fields(report) {
 		p, err := netip.ParsePrefix(word)
-		if err != nil || p != p.Masked() || Special(p) != "" || p.Addr().Is4() && p.Bits() < believed4 || p.Addr().Is6() && p.Bits() < believed6 {
+		switch {
+		case err != nil || p != p.Masked() || meaningless(p) || tooWide(p):
 			continue
+		case wide(p):
+			broad = append(broad, p)
+		default:
+			narrow = append(narrow, p)
 		}
-		out = append(out, p)
-		if len(out) == MaxRanges {
+		if len(narrow)+len(broad) == MaxRanges {
 			break
 		}
 	}
-	return out
+	return narrow, broad
 }

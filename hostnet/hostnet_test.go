@@ -33,19 +33,20 @@ func TestReports(t *testing.T) {
 	for _, p := range []string{"10.1.0.0/24", "10.1.0.7/32", "10.1.0.0/24", "10.2.0.0/16", "fd00:1::/64", "10.0.0.0/8"} {
 		held = append(held, Held{netip.MustParsePrefix(p), Route, "eth0"})
 	}
-	if got := Encode(held); got != "10.0.0.0/8 fd00:1::/64" {
+	if got := Encode(held); got != "10.0.0.0/8 10.2.0.0/16 10.1.0.0/24 fd00:1::/64" {
 		t.Errorf("encoded %q", got)
 	}
-	for report, want := range map[string]int{
-		"":                                     0,
-		"10.1.0.0/24 fd00:1::/64":              2,
-		"10.0.0.0/8 0.0.0.0/0 x /":             0, // no host's word counts for that much
-		"fc00::/7 ::/0":                        0,
-		"10.1.0.1/24 127.0.0.1/32":             0,
-		strings.Repeat("10.1.0.0/24 ", 10_000): MaxRanges,
+	for report, want := range map[string][2]int{
+		"":                                     {0, 0},
+		"10.1.0.0/24 fd00:1::/64":              {2, 0},
+		"10.0.0.0/8 0.0.0.0/0 x /":             {0, 1},
+		"fc00::/7 ::/0 fd00::/16 fd01::/32":    {1, 2},
+		"10.1.0.1/24 127.0.0.1/32":             {0, 0},
+		strings.Repeat("10.1.0.0/24 ", 10_000): {MaxRanges, 0},
 	} {
-		if got := Decode(report); len(got) != want {
-			t.Errorf("%.40q: %d ranges, want %d", report, len(got), want)
+		narrow, broad := Decode(report)
+		if len(narrow) != want[0] || len(broad) != want[1] {
+			t.Errorf("%.40q: %d ranges and %d wide ones, want %d", report, len(narrow), len(broad), want)
 		}
 	}
 }
@@ -63,9 +64,10 @@ func TestRead(t *testing.T) {
 	out, err := exec.Command("sh", "-ec", `
 		ip link set lo up
 		ip link add eth0 type veth peer name far0; ip addr add 192.0.2.2/24 dev eth0; ip addr add 2001:db8:1::2/64 dev eth0 nodad; ip link set far0 up; ip link set eth0 up
-		ip route add default via 192.0.2.1; ip route add 128.0.0.0/1 via 192.0.2.1; ip route add 10.40.0.0/16 via 192.0.2.9
+		ip route add default via 192.0.2.1; ip route add 128.0.0.0/1 via 192.0.2.1; ip route add 10.40.0.0/16 via 192.0.2.9; ip route add fd00::/8 via 2001:db8:1::9 metric 7
 		ip neigh add 10.50.0.5 lladdr 02:00:00:00:00:01 dev eth0
 		ip addr add 198.51.100.1 peer 198.51.100.9 dev eth0
+		ip route add 10.41.0.0/16 via 192.0.2.9 table 77; ip route add local 10.42.0.0/16 dev lo; ip route add 10.43.0.0/16 nexthop via 192.0.2.8 nexthop via 192.0.2.9
 		ip link add knbr0 type bridge; ip addr add 10.60.0.1/24 dev knbr0; ip link set knbr0 up`).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -74,14 +76,36 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, taken := range []string{"192.0.2.0/29", "192.0.2.128/25", "192.0.0.0/16", "10.40.3.0/24", "10.50.0.0/24", "2001:db8:1::/80", "198.51.100.8/29"} {
-		if _, ok := Clash(netip.MustParsePrefix(taken), held); !ok {
+	for _, taken := range []string{"192.0.2.0/29", "192.0.2.128/25", "192.0.0.0/16", "10.40.3.0/24", "10.41.3.0/24", "10.42.1.0/24", "10.43.1.0/24", "10.50.0.0/24", "2001:db8:1::/80", "198.51.100.8/29", "fd00:9::/64"} {
+		if _, ok := Clash(netip.MustParsePrefix(taken), held, nil); !ok {
 			t.Errorf("%s touches nothing of %v", taken, held)
 		}
 	}
-	for _, free := range []string{"8.8.8.0/24", "10.60.0.0/24", "10.77.0.0/16", "200.1.0.0/16", "fd00:9::/64"} {
-		if h, ok := Clash(netip.MustParsePrefix(free), held); ok {
+	for _, free := range []string{"8.8.8.0/24", "10.60.0.0/24", "10.77.0.0/16", "200.1.0.0/16", "fe80::/64", "fc09::/64"} {
+		if h, ok := Clash(netip.MustParsePrefix(free), held, nil); ok {
 			t.Errorf("%s touches %s", free, h)
+		}
+	}
+}
+
+// What an operator gives to guests of a wider route is theirs; an address in it is not.
+func TestGivenRanges(t *testing.T) {
+	p := netip.MustParsePrefix
+	held := []Held{{p("10.0.0.0/8"), Route, "tun0"}, {p("10.77.9.9/32"), Neighbour, "tun0"}}
+	for _, c := range []struct {
+		subnet string
+		given  []netip.Prefix
+		clash  bool
+	}{
+		{"10.77.0.0/24", nil, true},
+		{"10.77.0.0/24", []netip.Prefix{p("10.0.0.0/8")}, true}, // the same as the route: nobody chose
+		{"10.77.0.0/24", []netip.Prefix{p("10.77.0.0/16")}, false},
+		{"10.78.0.0/24", []netip.Prefix{p("10.77.0.0/16")}, true},
+		{"10.77.9.0/24", []netip.Prefix{p("10.77.0.0/16")}, true}, // the neighbour
+		{"10.0.0.0/7", []netip.Prefix{p("10.77.0.0/16")}, true},
+	} {
+		if h, clash := Clash(p(c.subnet), held, c.given); clash != c.clash {
+			t.Errorf("%s of %v: %v %s", c.subnet, c.given, clash, h)
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"kilonova/compat"
@@ -28,17 +27,6 @@ import (
 //
 // Administrators are the operator: they are kept from special ranges only.
 
-// DefaultTenantRanges are what projects may use unless the operator says otherwise: the
-// ranges that belong to nobody (RFC 1918, RFC 4193), and IPv6's range for examples, which
-// nobody routes either.
-func DefaultTenantRanges() []netip.Prefix {
-	var out []netip.Prefix
-	for _, p := range []string{"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7", "2001:db8::/32"} {
-		out = append(out, netip.MustParsePrefix(p))
-	}
-	return out
-}
-
 // guardSubnet refuses a range or gateway that the caller may not choose for a subnet of n.
 func (s *Service) guardSubnet(ctx context.Context, q schema.Querier, c *compat.Caller, n int64, sub *Subnet) error {
 	p := sub.prefix()
@@ -55,15 +43,23 @@ func (s *Service) guardSubnet(ctx context.Context, q schema.Querier, c *compat.C
 	if everything(c) {
 		return nil
 	}
-	taken, err := s.takenRanges(ctx, q, n)
+	own, err := s.reserved(ctx, q)
+	if err != nil {
+		return err
+	}
+	shared, err := sharedHeld(ctx, q, n)
 	if err != nil {
 		return err
 	}
 	for _, r := range ranges {
-		if !slices.ContainsFunc(s.cfg.TenantRanges, func(t netip.Prefix) bool { return t.Bits() <= r.Bits() && t.Overlaps(r) }) {
+		if !hostnet.Within(r, s.cfg.TenantRanges) {
 			return invalidInput("the range %s is outside of those that projects may use (%s)", r, listed(s.cfg.TenantRanges))
 		}
-		if slices.ContainsFunc(taken, r.Overlaps) {
+		_, clash := hostnet.Clash(r, own, s.cfg.TenantRanges)
+		if !clash {
+			_, clash = hostnet.Clash(r, shared, nil)
+		}
+		if clash {
 			return invalidInput("the range %s overlaps with addresses of the cloud itself or of a shared network", r)
 		}
 	}
@@ -80,29 +76,37 @@ func listed(ranges []netip.Prefix) string {
 
 const sharedRanges = `SELECT s.cidr FROM networks n JOIN subnets s ON s.network_id = n.id WHERE n.shared = 1 AND n.id <> ?`
 
-// takenRanges are what hosts and the API's machine hold, and the subnets of shared networks
-// other than n.
-func (s *Service) takenRanges(ctx context.Context, q schema.Querier, n int64) ([]netip.Prefix, error) {
-	var taken []netip.Prefix
-	if s.cfg.Reserved != nil {
-		var err error
-		taken, err = s.cfg.Reserved(ctx, q)
-		if err != nil {
-			return nil, err
-		}
-	}
+// sharedHeld are the subnets of shared networks other than n.
+func sharedHeld(ctx context.Context, q schema.Querier, n int64) ([]hostnet.Held, error) {
 	var shared []string
 	err := q.SelectContext(ctx, &shared, sharedRanges, n)
 	if err != nil {
 		return nil, fmt.Errorf("read the subnets of shared networks: %w", err)
 	}
+	var held []hostnet.Held
 	for _, text := range shared {
 		p, err := netip.ParsePrefix(text)
 		if err == nil {
-			taken = append(taken, p)
+			held = append(held, hostnet.Held{Prefix: p})
 		}
 	}
-	return taken, nil
+	return held, nil
+}
+
+// reserved are what hosts and the API's machine hold.
+func (s *Service) reserved(ctx context.Context, q schema.Querier) ([]hostnet.Held, error) {
+	if s.cfg.Reserved == nil {
+		return nil, nil
+	}
+	ranges, err := s.cfg.Reserved(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	held := make([]hostnet.Held, 0, len(ranges))
+	for _, p := range ranges {
+		held = append(held, hostnet.Held{Prefix: p})
+	}
+	return held, nil
 }
 
 // guardPairs refuses address pairs that are nothing but addresses of hosts or special ones.
@@ -110,29 +114,32 @@ func (s *Service) guardPairs(ctx context.Context, q schema.Querier, c *compat.Ca
 	if everything(c) || len(pairs) == 0 {
 		return nil
 	}
-	var held []netip.Prefix
-	if s.cfg.Reserved != nil {
-		var err error
-		held, err = s.cfg.Reserved(ctx, q)
-		if err != nil {
-			return err
-		}
+	own, err := s.reserved(ctx, q)
+	if err != nil {
+		return err
 	}
 	for _, pair := range pairs {
 		p, ok := pairRange(pair.IP)
 		if !ok {
 			continue // the form is checked elsewhere
 		}
-		special := p.Bits() > 0 && within(p, hostnet.SpecialRanges())
-		if special || within(p, held) {
+		special := p.Bits() > 0 && hostnet.Within(p, hostnet.SpecialRanges())
+		if special || s.ofCloud(p, own) {
 			return badRequest("Invalid input for allowed_address_pairs. Reason: '%s' is an address of the cloud itself.", clip(pair.IP))
 		}
 	}
 	return nil
 }
 
-func within(p netip.Prefix, ranges []netip.Prefix) bool {
-	return slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Bits() <= p.Bits() && r.Overlaps(p) })
+// ofCloud reports whether a range lies in one that the cloud's machines hold.
+func (s *Service) ofCloud(p netip.Prefix, own []hostnet.Held) bool {
+	for _, h := range own {
+		_, clash := hostnet.Clash(p, []hostnet.Held{h}, s.cfg.TenantRanges)
+		if clash && hostnet.Within(p, []netip.Prefix{h.Prefix}) {
+			return true
+		}
+	}
+	return false
 }
 
 func pairRange(text string) (netip.Prefix, bool) {

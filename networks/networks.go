@@ -131,7 +131,7 @@ func (sub *Subnet) hostRoutes() bool {
 
 // guest gives the network as a hypervisor host needs it.
 func (n *Network) guest(outbound string) work.Network {
-	w := work.Network{ID: n.ID, Name: n.Name, Bridge: BridgeName(n.ID), MTU: n.MTU, Outbound: outbound}
+	w := work.Network{ID: n.ID, Name: n.Name, Bridge: work.BridgeName(n.ID), MTU: n.MTU, Outbound: outbound}
 	for _, sub := range n.Subnets {
 		out := work.Subnet{ID: sub.ID, CIDR: sub.CIDR, DHCP: sub.DHCP, DNS: sub.DNS, Version: sub.Version}
 		if sub.hostRoutes() {

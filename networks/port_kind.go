@@ -10,6 +10,7 @@ import (
 
 	"kilonova/compat"
 	"kilonova/schema"
+	"kilonova/work"
 )
 
 // vnicTypes are the kinds of interface that Neutron knows; of them there is one here.
@@ -113,7 +114,7 @@ func (p *portRow) view() map[string]any {
 	}
 	vif, details := "unbound", map[string]any{}
 	if p.Host != "" {
-		vif, details = "bridge", map[string]any{"bridge_name": BridgeName(p.NetworkID), "port_filter": p.PortSecurity}
+		vif, details = "bridge", map[string]any{"bridge_name": work.BridgeName(p.NetworkID), "port_filter": p.PortSecurity}
 	}
 	return map[string]any{
 		"id": p.ID, "name": p.Name, "project_id": p.ProjectID, "description": p.Description,

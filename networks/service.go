@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 
 	"github.com/google/uuid"
 	lru "github.com/hashicorp/golang-lru/v2"
 
 	"kilonova/compat"
+	"kilonova/hostnet"
 	"kilonova/schema"
 )
 
@@ -36,7 +36,7 @@ type Config struct {
 	// Quotas replaces default limits, by resource name; -1 is unlimited.
 	Quotas map[string]int
 	// TenantRanges are the ranges within which projects may choose their subnets;
-	// DefaultTenantRanges if nil.
+	// hostnet.Private if nil.
 	TenantRanges []netip.Prefix
 	// Reserved gives the ranges that belong to the cloud's own machines; nil for none. It
 	// reads what it must through q.
@@ -83,7 +83,7 @@ func New(cfg Config) (*Service, error) {
 		return nil, fmt.Errorf("networks: private network %q is not an IPv4 range between /8 and /28", cfg.PrivateCIDR)
 	}
 	if cfg.TenantRanges == nil {
-		cfg.TenantRanges = DefaultTenantRanges()
+		cfg.TenantRanges = hostnet.Private()
 	}
 	if cfg.MTU == 0 {
 		cfg.MTU = defaultMTU
@@ -167,21 +167,3 @@ func (s *Service) Bootstrap(ctx context.Context) error {
 }
 
 func nullString(s string) sql.NullString { return sql.NullString{String: s, Valid: s != ""} }
-
-// BridgeName is the Linux bridge that carries a network on each host: "kn" and the start of
-// the network's id, within the kernel's 15 characters.
-func BridgeName(networkID string) string {
-	name := make([]byte, 0, 15)
-	name = append(name, "kn"...)
-	for i := 0; i < len(networkID) && len(name) < 13; i++ {
-		if networkID[i] != '-' {
-			name = append(name, networkID[i])
-		}
-	}
-	return string(name)
-}
-
-var bridgeForm = regexp.MustCompile(`^kn[0-9a-f]{11}$`)
-
-// IsBridge reports whether a network device has a name that BridgeName gives.
-func IsBridge(device string) bool { return bridgeForm.MatchString(device) }

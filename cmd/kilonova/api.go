@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"kilonova/computed"
+	"kilonova/hostnet"
 	"kilonova/work"
 )
 
@@ -42,7 +43,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 		return err
 	}
 	defer l.Close()
-	tenants, err := tenantRanges(f.tenantRanges)
+	tenants, err := rangesOf("tenant-ranges", f.tenantRanges)
 	if err != nil {
 		return err
 	}
@@ -135,6 +136,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		return err
 	}
 	defer db.Close()
+	f.driver.peers = hostnet.NewPeers(databaseHost(db.Server()))
 	f.driver.client, err = imageClient(f.caFile)
 	if err != nil {
 		return err

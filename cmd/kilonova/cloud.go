@@ -125,7 +125,7 @@ func (c *cloud) openServices(ctx context.Context) error {
 		return err
 	}
 	c.hosts = hosts.New(c.db, nil)
-	own := &reserved{hosts: c.hosts, urls: []string{c.cfg.InternalURL, databaseURL(c.db.Server())}}
+	own := newReserved(c.hosts, c.cfg.InternalURL, c.db.Server())
 	c.networks, err = networks.New(networks.Config{
 		DB: c.db, Base: c.base(networkPath), Auth: c.identity.Authenticate, Outbound: c.cfg.Outbound,
 		ProjectExists: c.identity.ProjectExists, Owner: c.owner, TenantRanges: c.cfg.TenantRanges, Reserved: own.ranges,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"kilonova/computed"
 	"kilonova/computed/libvirt"
 	"kilonova/computed/sim"
+	"kilonova/hostnet"
 	"kilonova/metadata"
 	"kilonova/private"
 	"kilonova/work"
@@ -29,13 +31,17 @@ type driverFlags struct {
 	kind, uri, virtType string
 	latency             time.Duration
 	keep, fetch         bool
-	client              *http.Client // fetches images; nil for the usual one
+	guestRanges         []string
+	also                []netip.Prefix // given to guests beside guestRanges
+	peers               *hostnet.Peers // that this machine must reach whatever guests do
+	client              *http.Client   // fetches images; nil for the usual one
 }
 
 func (f *driverFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.kind, "driver", driverAuto, "auto (libvirt), libvirt or sim")
 	fl.StringVar(&f.uri, "libvirt-uri", "", "libvirt's address (qemu:///system if empty)")
 	fl.StringVar(&f.virtType, "virt-type", "auto", "auto (KVM where it is proven to work), kvm or qemu")
+	fl.StringSliceVar(&f.guestRanges, "guest-ranges", privateRanges(), "ranges that this host gives to guests, whoever chose them; one within a route of the host takes that part of it")
 	fl.BoolVar(&f.keep, "sim-keep", true, "the simulator's guests outlive this process")
 	fl.BoolVar(&f.fetch, "sim-fetch", false, "the simulator fetches images, as a real host does")
 	fl.DurationVar(&f.latency, "sim-latency", 0, "how long the simulator takes for each step")
@@ -76,7 +82,12 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 		if err != nil {
 			return nil, err
 		}
-		d, err := libvirt.New(libvirt.Config{URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files, HTTPClient: f.client})
+		ranges, err := rangesOf("guest-ranges", f.guestRanges)
+		if err != nil {
+			return nil, err
+		}
+		d, err := libvirt.New(libvirt.Config{GuestRanges: append(ranges, f.also...), Peers: f.peers,
+			URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files, HTTPClient: f.client})
 		if err != nil {
 			return nil, fmt.Errorf("%w (kilonova doctor says more; --driver sim needs no hypervisor)", err)
 		}

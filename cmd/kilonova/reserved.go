@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -13,26 +12,26 @@ import (
 
 	"kilonova/hostnet"
 	"kilonova/hosts"
-	"kilonova/networks"
 	"kilonova/schema"
+	"kilonova/work"
 )
 
-// tenantRanges reads the operator's list of ranges that projects may use.
-func tenantRanges(list []string) ([]netip.Prefix, error) {
+// rangesOf reads a flag's list of ranges.
+func rangesOf(flag string, list []string) ([]netip.Prefix, error) {
 	var out []netip.Prefix
 	for _, text := range list {
 		p, err := netip.ParsePrefix(strings.TrimSpace(text))
 		if err != nil || p != p.Masked() {
-			return nil, fmt.Errorf("--tenant-ranges: %q is not a range like 10.0.0.0/8", text)
+			return nil, fmt.Errorf("--%s: %q is not a range like 10.0.0.0/8", flag, text)
 		}
 		out = append(out, p)
 	}
 	return out, nil
 }
 
-func defaultTenantRanges() []string {
+func privateRanges() []string {
 	var out []string
-	for _, p := range networks.DefaultTenantRanges() {
+	for _, p := range hostnet.Private() {
 		out = append(out, p.String())
 	}
 	return out
@@ -46,11 +45,22 @@ const reservedAge = 10 * time.Second
 // addresses would cut a host off from it, whose own default route does not show them.
 type reserved struct {
 	hosts *hosts.Service
-	urls  []string // whose hosts are reserved too
+	peers *hostnet.Peers
 
 	mu  sync.Mutex
 	own []netip.Prefix
 	at  time.Time
+}
+
+// newReserved also reserves what the cloud's machines must reach: the API, as hosts do, and
+// the database.
+func newReserved(h *hosts.Service, internalURL, database string) *reserved {
+	names := []string{databaseHost(database)}
+	u, err := url.Parse(internalURL)
+	if err == nil {
+		names = append(names, u.Hostname())
+	}
+	return &reserved{hosts: h, peers: hostnet.NewPeers(names...)}
 }
 
 func (r *reserved) ranges(ctx context.Context, q schema.Querier) ([]netip.Prefix, error) {
@@ -58,42 +68,33 @@ func (r *reserved) ranges(ctx context.Context, q schema.Querier) ([]netip.Prefix
 	if err != nil {
 		return nil, err
 	}
-	return append(held, r.machine()...), nil
+	own, err := r.machine(ctx)
+	return append(held, own...), err
 }
 
-func (r *reserved) machine() []netip.Prefix {
+// machine gives what this machine holds. While that cannot be known nobody chooses a range.
+func (r *reserved) machine(ctx context.Context) ([]netip.Prefix, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.at.IsZero() && time.Since(r.at) < reservedAge {
-		return r.own
+		return r.own, nil
 	}
-	held, err := hostnet.Read(networks.IsBridge)
+	held, err := hostnet.Read(work.IsBridge)
 	if err != nil {
-		slog.Warn("this machine's own addresses are not known, and projects are not kept from them", "err", err)
+		return nil, fmt.Errorf("look at this machine's own addresses: %w", err)
 	}
 	r.own, r.at = nil, time.Now()
-	for _, h := range held {
+	for _, h := range append(held, r.peers.Held(ctx)...) {
 		r.own = append(r.own, h.Prefix)
 	}
-	for _, text := range r.urls {
-		u, err := url.Parse(text)
-		if err != nil {
-			continue
-		}
-		a, err := netip.ParseAddr(u.Hostname())
-		if err == nil {
-			r.own = append(r.own, netip.PrefixFrom(a, a.BitLen()))
-		}
-	}
-	return r.own
+	return r.own, nil
 }
 
-// databaseURL gives the database's machine, which no project's subnet may shadow, in the
-// form that reserved reads.
-func databaseURL(server string) string {
+// databaseHost gives the name or address of the database's machine; "" for a file.
+func databaseHost(server string) string {
 	host, _, err := net.SplitHostPort(server)
 	if err != nil {
 		return ""
 	}
-	return "db://" + net.JoinHostPort(host, "0")
+	return host
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"kilonova/computed"
+	"kilonova/hostnet"
 	"kilonova/hosts"
 	"kilonova/private"
 	"kilonova/schema"
@@ -63,7 +64,7 @@ func (f *upFlags) addURLs(fl *pflag.FlagSet) {
 
 // addTenantRanges is the operator's word on what projects may use.
 func (f *upFlags) addTenantRanges(fl *pflag.FlagSet) {
-	fl.StringSliceVar(&f.tenantRanges, "tenant-ranges", defaultTenantRanges(), "ranges within which projects may choose their subnets")
+	fl.StringSliceVar(&f.tenantRanges, "tenant-ranges", privateRanges(), "ranges within which projects may choose their subnets")
 }
 
 // up runs the cloud until ctx ends.
@@ -85,7 +86,7 @@ func up(ctx context.Context, f *upFlags) error {
 		return err
 	}
 	defer l.Close()
-	tenants, err := tenantRanges(f.tenantRanges)
+	tenants, err := rangesOf("tenant-ranges", f.tenantRanges)
 	if err != nil {
 		return err
 	}
@@ -104,6 +105,7 @@ func up(ctx context.Context, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	f.driver.also, f.driver.peers = tenants, hostnet.NewPeers(databaseHost(db.Server()))
 	f.driver.client, err = l.ownImageClient(f.caFile)
 	if err != nil {
 		return err

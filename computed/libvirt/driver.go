@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -19,6 +20,7 @@ import (
 	virt "libvirt.org/go/libvirt"
 
 	"kilonova/computed"
+	"kilonova/hostnet"
 	"kilonova/work"
 )
 
@@ -46,6 +48,11 @@ type Config struct {
 	// ConfigDrive gives the files of a guest's config drive by their paths. Every guest
 	// gets one; if ConfigDrive is nil they get none.
 	ConfigDrive func(*work.Guest) (map[string][]byte, error)
+	// GuestRanges are those that this host gives to guests, whoever chose them;
+	// hostnet.Private if nil.
+	GuestRanges []netip.Prefix
+	// Peers are machines that this one must reach whatever guests do; nil for none.
+	Peers *hostnet.Peers
 	// NoMetadataAddress leaves 169.254.169.254 off the bridges.
 	NoMetadataAddress bool
 	// Validate checks domain XML against libvirt's schema, for tests.
@@ -105,6 +112,12 @@ func New(cfg Config) (*Driver, error) {
 	}
 	if cfg.HostIP == "" {
 		cfg.HostIP = "127.0.0.1"
+	}
+	if cfg.GuestRanges == nil {
+		cfg.GuestRanges = hostnet.Private()
+	}
+	if cfg.Peers == nil {
+		cfg.Peers = hostnet.NewPeers()
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -468,6 +481,11 @@ func (d *Driver) Host(ctx context.Context) (work.HostInfo, error) {
 	if err != nil {
 		return h, fmt.Errorf("describe host: %w", err)
 	}
+	held, err := d.held(ctx, work.IsBridge)
+	if err != nil {
+		return h, err
+	}
+	h.HeldRanges = hostnet.Encode(held)
 	var fs syscall.Statfs_t
 	err = syscall.Statfs(d.cfg.StateDir, &fs)
 	if err != nil {

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"context"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 
 	virt "libvirt.org/go/libvirt"
 
+	"kilonova/hostnet"
 	"kilonova/work"
 )
 
@@ -73,8 +75,9 @@ type speaker struct {
 
 // describeFilter gives the rules of a port. What a guest sends is dropped unless it comes
 // from an address of the port or of its pairs. Nothing may answer as a DHCP server or
-// router, and no pair makes a guest the host's own address.
-func describeFilter(p *work.Port) (*filterDoc, error) {
+// router, and no pair makes a guest the host's own address, or one of own, which are ranges
+// that the host has elsewhere: it would take the guest for one of its neighbours.
+func describeFilter(p *work.Port, own []netip.Prefix) (*filterDoc, error) {
 	err := checkUUID(p.ID)
 	if err != nil {
 		return nil, err
@@ -83,7 +86,7 @@ func describeFilter(p *work.Port) (*filterDoc, error) {
 	if p.Unguarded {
 		return doc, nil
 	}
-	own, all, err := speakers(p)
+	mac, all, err := speakers(p)
 	if err != nil {
 		return nil, err
 	}
@@ -92,14 +95,14 @@ func describeFilter(p *work.Port) (*filterDoc, error) {
 	for _, routers := range []string{"134", "137"} { // advertisements and redirects
 		doc.add(drop, match("ipv6", "protocol", "icmpv6", "type", routers))
 	}
-	for _, a := range heldByHost(&p.Network) {
-		if slices.ContainsFunc(all, func(s speaker) bool { return s.ip.Contains(a) }) {
-			for _, m := range fromRange("", netip.PrefixFrom(a, a.BitLen())) {
+	for _, r := range append(heldByHost(&p.Network), elsewhere(&p.Network, own)...) {
+		if slices.ContainsFunc(all, func(s speaker) bool { return s.ip.Overlaps(r) }) {
+			for _, m := range fromRange("", r) {
 				doc.add(drop, m)
 			}
 		}
 	}
-	doc.add(accept, match("ip", "srcmacaddr", own, "srcipaddr", "0.0.0.0", "dstipaddr", "255.255.255.255",
+	doc.add(accept, match("ip", "srcmacaddr", mac, "srcipaddr", "0.0.0.0", "dstipaddr", "255.255.255.255",
 		"protocol", "udp", "srcportstart", "68", "dstportstart", "67"))
 	var macs []string
 	for _, s := range all {
@@ -110,8 +113,8 @@ func describeFilter(p *work.Port) (*filterDoc, error) {
 			macs = append(macs, s.mac)
 		}
 	}
-	if !slices.Contains(macs, own) {
-		macs = append(macs, own)
+	if !slices.Contains(macs, mac) {
+		macs = append(macs, mac)
 	}
 	for _, mac := range macs {
 		a, err := linkLocal(mac)
@@ -204,15 +207,25 @@ func hardware(text string) (string, error) {
 }
 
 // heldByHost are the addresses that the host itself has on a network.
-func heldByHost(n *work.Network) []netip.Addr {
-	out := []netip.Addr{netip.MustParseAddr(metadataAddress)}
+func heldByHost(n *work.Network) []netip.Prefix {
+	out := []netip.Prefix{netip.MustParsePrefix(metadataAddress + "/32")}
 	for _, s := range n.Subnets {
 		a, err := netip.ParseAddr(s.Gateway)
 		if err == nil {
-			out = append(out, a)
+			out = append(out, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
 	return out
+}
+
+// elsewhere leaves out what touches the network itself.
+func elsewhere(n *work.Network, ranges []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(ranges), func(r netip.Prefix) bool {
+		return slices.ContainsFunc(n.Subnets, func(s work.Subnet) bool {
+			p, err := netip.ParsePrefix(s.CIDR)
+			return err == nil && p.Overlaps(r)
+		})
+	})
 }
 
 // linkLocal is the address that a guest gives itself from its hardware address (RFC 4291,
@@ -226,8 +239,16 @@ func linkLocal(mac string) (netip.Addr, error) {
 }
 
 // setFilter makes the port's filter, or brings it up to date for a running guest.
-func setFilter(c *virt.Connect, p *work.Port) error {
-	doc, err := describeFilter(p)
+func (d *Driver) setFilter(ctx context.Context, c *virt.Connect, p *work.Port) error {
+	held, err := d.held(ctx, work.IsBridge)
+	if err != nil {
+		return err
+	}
+	own := make([]netip.Prefix, 0, len(held))
+	for _, h := range held {
+		own = append(own, h.Prefix)
+	}
+	doc, err := describeFilter(p, hostnet.Merge(own))
 	if err != nil {
 		return fmt.Errorf("describe filter of port %s: %w", p.ID, err)
 	}
@@ -266,16 +287,12 @@ func dropFilter(c *virt.Connect, name string) error {
 // muteFilters closes the filters of a guest's interfaces whose ports it has no more: their
 // addresses may be another's already.
 func muteFilters(dom *virt.Domain, c *virt.Connect, keep []work.Port) error {
-	live, err := liveXML(dom)
+	names, err := filtersOf(dom)
 	if err != nil {
 		return err
 	}
-	for _, i := range live.Interfaces {
-		port, ours := strings.CutPrefix(i.Filter.Filter, filterPrefix)
-		if !ours || slices.ContainsFunc(keep, func(p work.Port) bool { return p.ID == port }) {
-			continue
-		}
-		doc := &filterDoc{Name: i.Filter.Filter, Chain: "root", UUID: port}
+	for _, name := range without(names, keep) {
+		doc := &filterDoc{Name: name, Chain: "root", UUID: strings.TrimPrefix(name, filterPrefix)}
 		doc.add(drop, nil)
 		err = defineFilter(c, doc)
 		if err != nil {
@@ -283,4 +300,26 @@ func muteFilters(dom *virt.Domain, c *virt.Connect, keep []work.Port) error {
 		}
 	}
 	return nil
+}
+
+// filtersOf lists the filters of ports that a guest's interfaces name.
+func filtersOf(dom *virt.Domain) ([]string, error) {
+	live, err := liveXML(dom)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, i := range live.Interfaces {
+		if strings.HasPrefix(i.Filter.Filter, filterPrefix) {
+			names = append(names, i.Filter.Filter)
+		}
+	}
+	return names, nil
+}
+
+// without gives the filters that are none of the ports'.
+func without(names []string, ports []work.Port) []string {
+	return slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(ports, func(p work.Port) bool { return filterName(p.ID) == name })
+	})
 }

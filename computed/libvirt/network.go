@@ -11,6 +11,7 @@ import (
 
 	virt "libvirt.org/go/libvirt"
 
+	"kilonova/computed"
 	"kilonova/work"
 )
 
@@ -162,13 +163,17 @@ func (d *Driver) PlugPorts(ctx context.Context, g *work.Guest) error {
 	defer d.networks.Unlock()
 	for i := range g.Ports {
 		p := &g.Ports[i]
-		err := d.do(ctx, func(c *virt.Connect) error {
+		err := d.checkRanges(ctx, &p.Network)
+		if err != nil {
+			return &computed.PortError{Port: p.ID, Err: err}
+		}
+		err = d.do(ctx, func(c *virt.Connect) error {
 			net, err := d.ensureNetwork(c, &p.Network)
 			if err != nil {
 				return err
 			}
 			defer net.Free()
-			err = setFilter(c, p)
+			err = d.setFilter(ctx, c, p)
 			if err != nil {
 				return err
 			}
@@ -181,10 +186,21 @@ func (d *Driver) PlugPorts(ctx context.Context, g *work.Guest) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("plug port %s of %s: %w", p.ID, g.UUID, err)
+			return &computed.PortError{Port: p.ID, Err: err}
 		}
 	}
-	return nil
+	return wrap(d.mute(ctx, g), "silence the lost ports of", g.UUID)
+}
+
+// mute closes the interfaces of a running guest whose ports are gone.
+func (d *Driver) mute(ctx context.Context, g *work.Guest) error {
+	return nothingIsDone(d.domain(ctx, g.UUID, func(dom *virt.Domain) error {
+		active, err := dom.IsActive()
+		if err != nil || !active {
+			return err
+		}
+		return d.do(ctx, func(c *virt.Connect) error { return muteFilters(dom, c, g.Ports) })
+	}))
 }
 
 // UnplugPorts makes the DHCP servers forget the ports; networks stay.

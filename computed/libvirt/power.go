@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 
 	virt "libvirt.org/go/libvirt"
@@ -33,18 +32,44 @@ func (d *Driver) Define(ctx context.Context, g *work.Guest) error {
 	}
 	err = d.do(ctx, func(c *virt.Connect) error {
 		for i := range g.Ports { // the definition names them
-			err := setFilter(c, &g.Ports[i])
+			err := d.setFilter(ctx, c, &g.Ports[i])
 			if err != nil {
 				return err
 			}
+		}
+		var before []string
+		old, err := c.LookupDomainByUUIDString(g.UUID)
+		if err == nil {
+			before, err = filtersOf(old)
+			old.Free()
+		}
+		if err != nil && !errors.Is(err, virt.ERR_NO_DOMAIN) {
+			return err
 		}
 		dom, err := c.DomainDefineXMLFlags(string(text), flags)
 		if err != nil {
 			return err
 		}
-		return dom.Free()
+		defer dom.Free()
+		return dropLost(dom, c, without(before, g.Ports))
 	})
 	return wrap(err, "define", g.UUID)
+}
+
+// dropLost removes filters that only the guest's last definition named. A guest that runs still
+// has them.
+func dropLost(dom *virt.Domain, c *virt.Connect, names []string) error {
+	active, err := dom.IsActive()
+	if err != nil || active {
+		return err
+	}
+	for _, name := range names {
+		err = dropFilter(c, name)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Undefine removes the definition, with managed save and NVRAM. It refuses while the
@@ -61,15 +86,9 @@ func (d *Driver) Undefine(ctx context.Context, uuid string) error {
 			return errors.New("the guest is running")
 		}
 		// A guest whose ports nobody remembers leaves no filter behind.
-		live, err := liveXML(dom)
+		filters, err = filtersOf(dom)
 		if err != nil {
 			return err
-		}
-		filters = filters[:0]
-		for _, i := range live.Interfaces {
-			if strings.HasPrefix(i.Filter.Filter, filterPrefix) {
-				filters = append(filters, i.Filter.Filter)
-			}
 		}
 		return dom.UndefineFlags(virt.DOMAIN_UNDEFINE_MANAGED_SAVE | virt.DOMAIN_UNDEFINE_NVRAM |
 			virt.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA | virt.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA)
