@@ -3,10 +3,11 @@ package hosts
 import (
 	"context"
 	"fmt"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
+	"golang.org/x/sync/singleflight"
 
 	"kilonova/schema"
 	"kilonova/work"
@@ -19,6 +20,9 @@ const DownAfter = 60 * time.Second
 // snapshotAge is how old the scheduler's picture of the hosts may be. A claim is decided
 // by the row itself, so an old picture costs a second try and nothing else.
 const snapshotAge = time.Second
+
+// longestLook bounds the reading of the picture, which all wait for who need it.
+const longestLook = 10 * time.Second
 
 // Host is one hypervisor host, as the scheduler and the API see it.
 type Host struct {
@@ -80,10 +84,17 @@ type Service struct {
 	db    *schema.DB
 	clock schema.Clock
 
-	mu    sync.Mutex
-	seen  []Host
-	at    schema.Micros
-	byKey map[string]*Host
+	seen    atomic.Pointer[picture] // nil until the hosts were read
+	forgets atomic.Int64            // how often Forget was called
+	reading singleflight.Group
+}
+
+// picture is what the hosts looked like at a moment. It is never changed.
+type picture struct {
+	list    []Host
+	byName  map[string]*Host
+	at      schema.Micros
+	forgets int64 // Service.forgets when it was taken
 }
 
 // New makes the service on a migrated database.
@@ -109,50 +120,74 @@ func (s *Service) List(ctx context.Context) ([]Host, error) {
 // Snapshot gives a picture of all hosts that is at most a second old. The slice is shared:
 // callers do not change it.
 func (s *Service) Snapshot(ctx context.Context) ([]Host, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	now := s.clock.Now()
-	if s.seen != nil && now-s.at < schema.Micros(snapshotAge.Microseconds()) {
-		return s.seen, nil
-	}
-	list, err := s.List(ctx)
+	p, err := s.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.seen, s.at = list, now
-	s.byKey = make(map[string]*Host, len(list))
-	for i := range list {
-		s.byKey[list[i].Name] = &list[i]
-	}
-	return list, nil
+	return p.list, nil
 }
 
-// Forget drops the picture, so that the next Snapshot reads the rows.
-func (s *Service) Forget() {
-	s.mu.Lock()
-	s.seen = nil
-	s.mu.Unlock()
+// look gives a picture that is fresh. Those who come while it is taken share it, and its
+// error: nobody waits for more than one reading of the hosts.
+func (s *Service) look(ctx context.Context) (*picture, error) {
+	for {
+		forgets := s.forgets.Load()
+		p := s.seen.Load()
+		if p != nil && p.forgets >= forgets && s.clock.Now()-p.at < schema.Micros(snapshotAge.Microseconds()) {
+			return p, nil
+		}
+		done := s.reading.DoChan("", func() (any, error) { return s.take(context.WithoutCancel(ctx)) })
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case res := <-done:
+			if res.Err != nil {
+				return nil, res.Err
+			}
+			if p := res.Val.(*picture); p.forgets >= forgets {
+				return p, nil
+			}
+			// It was begun before somebody said Forget.
+		}
+	}
 }
+
+func (s *Service) take(ctx context.Context) (*picture, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestLook)
+	defer cancel()
+	p := &picture{at: s.clock.Now(), forgets: s.forgets.Load(), byName: map[string]*Host{}}
+	var err error
+	p.list, err = s.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range p.list {
+		p.byName[p.list[i].Name] = &p.list[i]
+	}
+	s.seen.Store(p)
+	return p, nil
+}
+
+// Forget makes the next Snapshot read the rows.
+func (s *Service) Forget() { s.forgets.Add(1) }
 
 // ByName gives a host from the picture; nil when there is none of that name.
 func (s *Service) ByName(ctx context.Context, name string) (*Host, error) {
-	_, err := s.Snapshot(ctx)
+	p, err := s.look(ctx)
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.byKey[name], nil
+	return p.byName[name], nil
 }
 
-// Doorbell gives the address at which a host listens for datagrams, "" for none.
+// Doorbell gives the address at which a host listens for datagrams, "" for none. It is that
+// of the last picture, however old: whoever rings has no time to ask.
 func (s *Service) Doorbell(name string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if h := s.byKey[name]; h != nil {
-		return h.Doorbell
+	p := s.seen.Load()
+	if p == nil || p.byName[name] == nil {
+		return ""
 	}
-	return ""
+	return p.byName[name].Doorbell
 }
 
 const insertHost = `

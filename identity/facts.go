@@ -296,44 +296,52 @@ const (
 	selectUserName    = `SELECT id, name FROM identity_users WHERE id = ?`
 )
 
-// ProjectName gives a project's name, "" for one that does not exist.
-func (s *Service) ProjectName(ctx context.Context, id string) string {
-	n, _ := s.nameOf(ctx, "project ", selectProjectName, id) // a name for show; the id stands anyway
+// ProjectName gives a project's name as q sees it, "" for one that does not exist.
+func (s *Service) ProjectName(ctx context.Context, q schema.Querier, id string) string {
+	n, _ := s.nameOf(ctx, q, "project ", selectProjectName, id) // a name for show; the id stands anyway
 	return n
 }
 
-// UserName gives a user's name, "" for one that does not exist.
-func (s *Service) UserName(ctx context.Context, id string) string {
-	n, _ := s.nameOf(ctx, "user ", selectUserName, id) // a name for show; the id stands anyway
+// UserName gives a user's name as q sees it, "" for one that does not exist.
+func (s *Service) UserName(ctx context.Context, q schema.Querier, id string) string {
+	n, _ := s.nameOf(ctx, q, "user ", selectUserName, id) // a name for show; the id stands anyway
 	return n
 }
 
 // ProjectExists reports whether there is such a project.
 func (s *Service) ProjectExists(ctx context.Context, id string) (bool, error) {
-	n, err := s.nameOf(ctx, "project ", selectProjectName, id)
+	n, err := s.nameOf(ctx, s.db, "project ", selectProjectName, id)
 	return n != "", err
 }
 
-func (s *Service) nameOf(ctx context.Context, kind, query, id string) (string, error) {
+// nameOf gives a name that is remembered, or reads it. What a transaction reads may be older
+// than what this process knows of, so it is not remembered; and a transaction waits for no
+// connection but its own.
+func (s *Service) nameOf(ctx context.Context, q schema.Querier, kind, query, id string) (string, error) {
 	if !validID(id) {
 		return "", nil
 	}
-	err := s.fresh(ctx)
-	if err != nil {
-		return "", err
+	_, inside := q.(*schema.Tx)
+	if !inside {
+		err := s.fresh(ctx)
+		if err != nil {
+			return "", err
+		}
 	}
 	version := s.version.Load()
 	if n, ok := s.names.Get(kind + id); ok && n.version == version {
 		return n.text, nil
 	}
 	var row roleName
-	err = getExact(ctx, s.db, &row, &row.ID, query, id)
+	err := getExact(ctx, q, &row, &row.ID, query, id)
 	if errors.Is(err, errNoAccess) {
 		return "", nil
 	}
 	if err != nil {
 		return "", fmt.Errorf("read the name of %s%s: %w", kind, id, err)
 	}
-	s.names.Add(kind+id, name{version, row.Name})
+	if !inside {
+		s.names.Add(kind+id, name{version, row.Name})
+	}
 	return row.Name, nil
 }

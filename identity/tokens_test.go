@@ -381,11 +381,11 @@ func TestNames(t *testing.T) {
 		ctx := context.Background()
 		admin := c.admin()
 		user, project := c.member(admin, "ann", "member")
-		if c.s.UserName(ctx, user) != "ann" || c.s.ProjectName(ctx, project) != "ann" || c.s.ProjectName(ctx, "nope") != "" {
+		if c.s.UserName(ctx, c.db, user) != "ann" || c.s.ProjectName(ctx, c.db, project) != "ann" || c.s.ProjectName(ctx, c.db, "nope") != "" {
 			t.Error("names")
 		}
 		c.must(200, "PATCH", "/v3/projects/"+project, admin, `{"project":{"name":"new"}}`)
-		if got := c.s.ProjectName(ctx, project); got != "new" {
+		if got := c.s.ProjectName(ctx, c.db, project); got != "new" {
 			t.Errorf("a renamed project is %q", got)
 		}
 		for id, want := range map[string]bool{project: true, "nope": false, "a\x00b": false, project + " ": false, strings.ToUpper(project): false} {

@@ -506,6 +506,7 @@ func (s *Service) launch(ctx context.Context, p *plan) (*Server, error) {
 		return nil, err
 	}
 	template := s.template(p)
+	s.namesFor(ctx, s.DB, template) // they are remembered, so that the transaction need not read them
 	p.spec.Need = needOf(template.Flavor())
 	delta := quotas.Delta{Instances: 1, Cores: template.VCPUs, RAM: template.MemoryMB}
 	var made []*Server

@@ -19,9 +19,7 @@ func (s *Service) guest(ctx context.Context, q schema.Querier, v *Server) (*work
 		ConfigDrive: v.ConfigDrive, LaunchIndex: v.LaunchIndex, ReservationID: v.ReservationID,
 		CreatedAt: int64(v.CreatedAt),
 	}
-	if s.Names != nil {
-		g.ProjectName, g.UserName = s.Names.ProjectName(ctx, v.ProjectID), s.Names.UserName(ctx, v.UserID)
-	}
+	g.ProjectName, g.UserName = s.namesFor(ctx, q, v)
 	decode(v.ImageMeta, &g.Image)
 	g.Image.Properties = presentProperties(g.Image.Properties)
 	decode(v.Metadata, &g.Metadata)
@@ -40,6 +38,14 @@ func (s *Service) guest(ctx context.Context, q schema.Querier, v *Server) (*work
 		g.AvailabilityZone = *v.Zone
 	}
 	return g, nil
+}
+
+// namesFor gives how the server's project and user are called.
+func (s *Service) namesFor(ctx context.Context, q schema.Querier, v *Server) (project, user string) {
+	if s.Names == nil {
+		return "", ""
+	}
+	return s.Names.ProjectName(ctx, q, v.ProjectID), s.Names.UserName(ctx, q, v.UserID)
 }
 
 // withSource adds where the host can fetch the guest's image.

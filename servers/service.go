@@ -43,10 +43,11 @@ type Config struct {
 	Names Names
 }
 
-// Names says how users and projects are called.
+// Names says how users and projects are called. Outside of transactions it remembers what it
+// has read.
 type Names interface {
-	UserName(ctx context.Context, id string) string
-	ProjectName(ctx context.Context, id string) string
+	UserName(ctx context.Context, q schema.Querier, id string) string
+	ProjectName(ctx context.Context, q schema.Querier, id string) string
 }
 
 // Service is the server resource.

@@ -20,10 +20,14 @@ import (
 // form root:pw@tcp(127.0.0.1:port)/.
 const EnvMySQL = "KILONOVA_TEST_MYSQL"
 
-// SQLite opens a new database in a temporary folder.
+// SQLite opens a new database in a temporary folder, with one connection: a transaction that
+// wants a second one, which is a mistake, waits for ever there. Writers of SQLite take turns
+// anyway, so nothing that could happen at once is kept from it.
 func SQLite(t testing.TB) *schema.DB {
 	t.Helper()
-	return open(t, filepath.Join(t.TempDir(), "kilonova.db"))
+	db := open(t, filepath.Join(t.TempDir(), "kilonova.db"))
+	db.Narrow()
+	return db
 }
 
 // MySQL opens a new database on the test server, or skips the test, saying why.
