@@ -215,12 +215,7 @@ func TestKillMariaDB(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, need := range []string{"mariadbd", "mariadb-install-db"} {
-		_, err := exec.LookPath(need)
-		if err != nil {
-			t.Skipf("no MariaDB to kill: %s is not installed (make test installs it)", need)
-		}
-	}
+	needsMariaDB(t)
 	dir, listen := t.TempDir(), freeAddress(t)
 	db, dsn := mariaDB(t, dir)
 	api := &part{name: "api", ready: "kilonova: ready", log: filepath.Join(dir, "api.log"), make: func() *exec.Cmd {
@@ -240,10 +235,26 @@ func TestKillMariaDB(t *testing.T) {
 	sc.run(t, bin)
 }
 
+func needsMariaDB(t *testing.T) {
+	t.Helper()
+	for _, need := range []string{"mariadbd", "mariadb-install-db"} {
+		_, err := exec.LookPath(need)
+		if err != nil {
+			t.Skipf("no MariaDB to kill: %s is not installed (make test installs it)", need)
+		}
+	}
+}
+
 // mariaDB prepares a database server of the test's own, which it may kill.
 func mariaDB(t *testing.T, dir string) (*part, string) {
 	t.Helper()
-	data, err := os.MkdirTemp("/var/tmp", "kilonova-fault-")
+	return mariaDBIn(t, "/var/tmp", dir)
+}
+
+// mariaDBIn is mariaDB with its data in a new folder in the folder in, and its log in dir.
+func mariaDBIn(t *testing.T, in, dir string) (*part, string) {
+	t.Helper()
+	data, err := os.MkdirTemp(in, "kilonova-fault-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -327,8 +338,9 @@ func freeAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// run is the test: start, work and kill, rest, look.
-func (sc *scenario) run(t *testing.T, bin string) {
+// begin starts what does not run yet and gives an administrator's session.
+func (sc *scenario) begin(t *testing.T) *session {
+	t.Helper()
 	for _, p := range sc.parts {
 		if p.cmd == nil {
 			p.start(t)
@@ -343,7 +355,12 @@ func (sc *scenario) run(t *testing.T, bin string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &session{base: sc.base, password: strings.TrimSpace(string(pw)), http: http.Client{Timeout: 20 * time.Second}}
+	return &session{base: sc.base, password: strings.TrimSpace(string(pw)), http: http.Client{Timeout: 20 * time.Second}}
+}
+
+// run is the test: start, work and kill, rest, look.
+func (sc *scenario) run(t *testing.T, bin string) {
+	s := sc.begin(t)
 	project := s.login(t)
 	image := prepare(t, s, project)
 
