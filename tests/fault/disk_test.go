@@ -272,6 +272,15 @@ func (n *node) Rmdir(ctx context.Context, name string) syscall.Errno {
 	return n.beside(n.LoopbackNode.Rmdir(ctx, name), func() error { return os.RemoveAll(n.onPlatter(name)) })
 }
 
+func (n *node) Link(ctx context.Context, target fusefs.InodeEmbedder, name string, out *fuse.EntryOut) (*fusefs.Inode, syscall.Errno) {
+	from := filepath.Join(n.d.platter, target.EmbeddedInode().Path(nil))
+	if other, ok := target.(*node); ok {
+		target = other.LoopbackNode
+	}
+	inode, errno := n.LoopbackNode.Link(ctx, target, name, out)
+	return inode, n.beside(errno, func() error { return os.Link(from, n.onPlatter(name)) })
+}
+
 func (n *node) Rename(ctx context.Context, name string, to fusefs.InodeEmbedder, newName string, flags uint32) syscall.Errno {
 	target := filepath.Join(n.d.platter, to.EmbeddedInode().Path(nil), newName)
 	inner := to
@@ -313,6 +322,11 @@ func TestDiskForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	write("named", "linked", true)
+	err = os.Link(filepath.Join(d.mount, "named"), filepath.Join(d.mount, "linked"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	d.cut()
 	f, err := os.OpenFile(filepath.Join(d.mount, "dir/kept"), os.O_WRONLY, 0)
 	if err == nil {
@@ -323,7 +337,7 @@ func TestDiskForgets(t *testing.T) {
 		t.Error("a sync without power succeeded")
 	}
 	d.again(t)
-	for name, want := range map[string]string{"dir/kept": "one two three", "dir/lost": "", "moved": "moved", "moved.tmp": ""} {
+	for name, want := range map[string]string{"dir/kept": "one two three", "dir/lost": "", "moved": "moved", "moved.tmp": "", "linked": "linked"} {
 		raw, _ := os.ReadFile(filepath.Join(d.mount, name))
 		if string(raw) != want {
 			t.Errorf("%s holds %q, want %q", name, raw, want)
