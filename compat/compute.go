@@ -225,7 +225,7 @@ func firstSegment(path string) string {
 func (c *Compute) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Compute-Request-Id", RequestID(r.Context()))
 	if r.ContentLength > MaxBody {
-		ComputeFault(w, r, TooLarge("Request is too large."))
+		FrameworkFault(w, r, TooLarge("Request is too large."))
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, MaxBody)
@@ -336,12 +336,7 @@ func unescaped(vars map[string]string) map[string]string {
 // notRouted is the answer to a path or method that does not exist, which is not in the
 // form of the other faults.
 func notRouted(w http.ResponseWriter, r *http.Request) {
-	if !strings.Contains(r.Header.Get("Accept"), "json") && r.Header.Get("Accept") != "" && !strings.Contains(r.Header.Get("Accept"), "*/*") {
-		http.Error(w, "404 Not Found\n\nThe resource could not be found.\n\n   ", http.StatusNotFound)
-		return
-	}
-	writeDocumentJSON(w, http.StatusNotFound, map[string]string{
-		"message": "The resource could not be found.<br /><br />\n\n\n", "code": "404 Not Found", "title": "Not Found"})
+	FrameworkFault(w, r, NotFound("The resource could not be found."))
 }
 
 // serve runs the checks of one call in Nova's order and then the operation's handler.

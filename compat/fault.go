@@ -97,6 +97,10 @@ func Fail(w http.ResponseWriter, r *http.Request, write FaultWriter, err error) 
 		slog.ErrorContext(r.Context(), "request failed", "request_id", RequestID(r.Context()),
 			"method", r.Method, "path", clip(r.URL.Path), "code", f.Code, "err", cause(f, err))
 	}
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) { // which is found below the services
+		write = FrameworkFault
+	}
 	write(w, r, f)
 }
 
@@ -153,6 +157,10 @@ func writeDocument(w http.ResponseWriter, code int, doc any) {
 	if err != nil {
 		code, body = 500, []byte(`{"computeFault": {"code": 500, "message": "The server has either erred or is incapable of performing the requested operation."}}`)
 	}
+	writeBody(w, code, body)
+}
+
+func writeBody(w http.ResponseWriter, code int, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(code)
@@ -176,8 +184,5 @@ func WriteBytes(w http.ResponseWriter, code int, body []byte) {
 	if h.Get("Content-Type") == "" {
 		h.Set("Content-Type", "application/json")
 	}
-	h.Set("Content-Length", strconv.Itoa(len(body)))
-	h.Set("X-Content-Type-Options", "nosniff")
-	w.WriteHeader(code)
-	_, _ = w.Write(body) // a client that has gone needs no answer
+	writeBody(w, code, body)
 }

@@ -403,7 +403,7 @@ func TestOSSA_2014_018_2014_022_2020_005_2026_005_CredentialsGainNoRoles(t *test
 func TestOSSA_2020_003_2025_002_NoSignatureLogins(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		for _, path := range []string{"/v3/ec2tokens", "/v3/s3tokens", "/v2.0/tokens", "/v3/OS-TRUST/trusts", "/v3/auth/OS-FEDERATION/saml2", "/v3/OS-OAUTH1/access_token"} {
-			if a := c.do("POST", path, c.admin(), `{"credentials":{"access":"a","signature":"s"}}`); a.code != 404 || a.text("error", "title") != "Not Found" {
+			if a := c.do("POST", path, c.admin(), `{"credentials":{"access":"a","signature":"s"}}`); a.code != 404 {
 				t.Errorf("POST %s = %d: %s", path, a.code, a.raw)
 			}
 		}

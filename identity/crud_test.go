@@ -33,11 +33,11 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("behind a proxy: %s", a.raw)
 		}
 		for path, code := range map[string]int{"/v2.0": 404, "/v3/nothing": 404, "/v4": 404} {
-			if a := c.do("GET", path, "", ""); a.code != code || a.get("error", "code") != float64(code) {
+			if a := c.do("GET", path, "", ""); a.code != code || !strings.HasPrefix(string(a.raw), "<!doctype html>") {
 				t.Errorf("GET %s = %d: %s", path, a.code, a.raw)
 			}
 		}
-		if a := c.do("PUT", "/v3/users", c.admin(), ""); a.code != 405 || a.text("error", "title") != "Method Not Allowed" {
+		if a := c.do("PUT", "/v3/users", c.admin(), ""); a.code != 405 || a.text("message") != "The method is not allowed for the requested URL." {
 			t.Errorf("PUT /v3/users = %d: %s", a.code, a.raw)
 		}
 	})

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -35,12 +36,8 @@ func (s *Service) Handler() http.Handler { return s.handler }
 
 func (s *Service) routes() http.Handler {
 	router := mux.NewRouter().SkipClean(true).UseEncodedPath()
-	router.NotFoundHandler = s.adapter(func(http.ResponseWriter, *http.Request) error {
-		return compat.NotFound("The requested URL was not found on the server.")
-	})
-	router.MethodNotAllowedHandler = s.adapter(func(http.ResponseWriter, *http.Request) error {
-		return &compat.Fault{Code: http.StatusMethodNotAllowed, Message: "The method is not allowed for the requested URL."}
-	})
+	router.NotFoundHandler = http.HandlerFunc(notRouted)
+	router.MethodNotAllowedHandler = http.HandlerFunc(wrongMethod)
 	tables := [][]route{s.authRoutes(), s.domainRoutes(), s.projectRoutes(), s.userRoutes(), s.groupRoutes(),
 		s.roleRoutes(), s.grantRoutes(), s.catalogRoutes(), s.appCredRoutes(), s.emptyRoutes()}
 	for _, table := range tables {
@@ -60,7 +57,7 @@ func (s *Service) routes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "X-Auth-Token")
 		if r.ContentLength > maxBody {
-			s.fail(w, r, compat.TooLarge("Request is too large."))
+			compat.FrameworkFault(w, r, compat.TooLarge("Request is too large."))
 			return
 		}
 		if r.Body != nil {
@@ -68,6 +65,20 @@ func (s *Service) routes() http.Handler {
 		}
 		router.ServeHTTP(w, withoutSlash(r))
 	})
+}
+
+// notRouted and wrongMethod answer what no route takes. Keystone's own framework does it
+// there, in one form for every Accept.
+func notRouted(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(http.StatusNotFound)
+	_, _ = io.WriteString(w, "<!doctype html>\n<html lang=en>\n<title>404 Not Found</title>\n<h1>Not Found</h1>\n"+ // a client that has gone needs no answer
+		"<p>The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.</p>\n")
+}
+
+func wrongMethod(w http.ResponseWriter, _ *http.Request) {
+	compat.WriteBytes(w, http.StatusMethodNotAllowed, []byte(`{"message": "The method is not allowed for the requested URL."}`+"\n"))
 }
 
 // withoutSlash drops one slash at the end of the path, which Keystone does not mind.

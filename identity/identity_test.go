@@ -116,7 +116,7 @@ func (c *cloud) send(h http.Handler, method, path, token, body string, header ..
 	if w.Code >= 500 {
 		c.t.Errorf("%s %.200s = %d: %s", method, path, w.Code, a.raw)
 	}
-	if len(bytes.TrimSpace(a.raw)) > 0 {
+	if a.header.Get("Content-Type") == "application/json" && len(bytes.TrimSpace(a.raw)) > 0 {
 		err := json.Unmarshal(a.raw, &a.body)
 		if err != nil {
 			c.t.Errorf("%s %.200s: body is no JSON: %v: %.200s", method, path, err, a.raw)

@@ -30,15 +30,23 @@ const unauthenticated = "The request you have made requires authentication."
 // user's token may have expired up to two days ago; a service token that is not good fails
 // the request. When revocations cannot be read the answer is 503.
 func (s *Service) Authenticate(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		t, err := s.authenticate(r)
-		if err != nil {
-			s.fail(w, r, err)
-			return
-		}
-		ctx := context.WithValue(compat.WithCaller(r.Context(), t.caller), sessionKey, t)
-		next.ServeHTTP(w, r.WithContext(ctx))
-	})
+	return s.AuthenticateAs(compat.TitledFault)(next)
+}
+
+// AuthenticateAs is Authenticate for a service that writes even these errors in a form of
+// its own.
+func (s *Service) AuthenticateAs(write compat.FaultWriter) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			t, err := s.authenticate(r)
+			if err != nil {
+				s.failAs(w, r, write, err)
+				return
+			}
+			ctx := context.WithValue(compat.WithCaller(r.Context(), t.caller), sessionKey, t)
+			next.ServeHTTP(w, r.WithContext(ctx))
+		})
+	}
 }
 
 func (s *Service) authenticate(r *http.Request) (*session, error) {
@@ -75,8 +83,13 @@ func refused(err error) error {
 	return &compat.Fault{Code: http.StatusServiceUnavailable, Message: "The identity service is temporarily unavailable.", Err: err}
 }
 
-// fail answers with Keystone's error document; a 401 says where to log in.
+// fail answers with Keystone's error document.
 func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
+	s.failAs(w, r, compat.TitledFault, err)
+}
+
+// failAs answers with an error; a 401 says where to log in.
+func (s *Service) failAs(w http.ResponseWriter, r *http.Request, write compat.FaultWriter, err error) {
 	compat.Fail(w, r, func(w http.ResponseWriter, r *http.Request, f *compat.Fault) {
 		if f.Code == http.StatusUnauthorized {
 			w.Header().Set("Www-Authenticate", `Keystone uri="`+s.base(r)+`"`)
@@ -84,6 +97,6 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 		if f.RetryAfter > 0 {
 			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 		}
-		compat.TitledFault(w, r, f)
+		write(w, r, f)
 	}, err)
 }

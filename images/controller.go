@@ -1,12 +1,12 @@
 package images
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -108,7 +108,7 @@ func (s *Service) Handler() http.Handler {
 			r.URL = &u
 		}
 		if !cleanAddress(r.URL) {
-			compat.Fail(w, r, writeFault, compat.BadRequest("The request's address is malformed or not UTF-8 encoded."))
+			compat.Fail(w, r, WriteFault, compat.BadRequest("The request's address is malformed or not UTF-8 encoded."))
 			return
 		}
 		open.ServeHTTP(w, r)
@@ -165,38 +165,30 @@ func (s *Service) admit(rt route, c *call) error {
 }
 
 func plain(f *compat.Fault) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { writeFault(w, r, f) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { WriteFault(w, r, f) })
 }
 
 // fail answers with an error.
 func fail(w http.ResponseWriter, r *http.Request, err error) {
-	compat.Fail(w, r, writeFault, err)
+	compat.Fail(w, r, WriteFault, err)
 }
 
-// writeFault answers as Glance's framework does, in JSON or in plain text; never in HTML,
-// so that nothing of a request is ever read as markup.
-func writeFault(w http.ResponseWriter, r *http.Request, f *compat.Fault) {
-	if f.Code >= 500 {
-		f = &compat.Fault{Code: f.Code, Message: "The server has either erred or is incapable of performing the requested operation.", RetryAfter: f.RetryAfter}
-	}
-	h := w.Header()
+// ownWords are what Glance says of some codes whatever the cause.
+var ownWords = map[int]string{
+	http.StatusUnauthorized: "This server could not verify that you are authorized to access the document you requested. " +
+		"Either you supplied the wrong credentials (e.g., bad password), or your browser does not understand how to supply the credentials required.",
+	http.StatusInternalServerError: "The server has either erred or is incapable of performing the requested operation.",
+}
+
+// WriteFault answers in the form of all of Glance's errors, those of the token check too:
+// its framework's, which follows Accept.
+func WriteFault(w http.ResponseWriter, r *http.Request, f *compat.Fault) {
+	said := *f
+	said.Message = cmp.Or(ownWords[f.Code], f.Message)
 	for _, name := range []string{"Content-MD5", "Content-Length", "Content-Type"} {
-		h.Del(name)
+		w.Header().Del(name)
 	}
-	h.Set("X-Content-Type-Options", "nosniff")
-	title := http.StatusText(f.Code)
-	accept := r.Header.Get("Accept")
-	if accept != "" && !strings.Contains(accept, "json") && !strings.Contains(accept, "*/*") {
-		h.Set("Content-Type", "text/plain; charset=UTF-8")
-		w.WriteHeader(f.Code)
-		_, _ = io.WriteString(w, strconv.Itoa(f.Code)+" "+title+"\n\n"+f.Message+"\n") // a client that has gone needs no answer
-		return
-	}
-	err := compat.WriteJSON(w, f.Code, map[string]string{
-		"message": f.Message, "code": strconv.Itoa(f.Code) + " " + title, "title": title})
-	if err != nil {
-		w.WriteHeader(f.Code) // strings always encode
-	}
+	compat.FrameworkFault(w, r, &said)
 }
 
 // readJSON reads a bounded body into v; numbers stay as they were written.

@@ -3,6 +3,7 @@ package networks
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -123,7 +124,7 @@ func (s *Service) table() []route {
 func (s *Service) routes() http.Handler {
 	router := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	router.NotFoundHandler = http.HandlerFunc(notRouted)
-	router.MethodNotAllowedHandler = http.HandlerFunc(notRouted)
+	router.MethodNotAllowedHandler = http.HandlerFunc(wrongMethod)
 	for _, rt := range s.table() {
 		router.Methods(rt.method).Path("/v2.0" + rt.path).Handler(rt)
 	}
@@ -141,6 +142,10 @@ func (s *Service) routes() http.Handler {
 			s.resources(w, r)
 			return
 		}
+		if !strings.HasPrefix(path, "/v2.0/") {
+			outside(w, r, http.StatusNotFound, "The resource could not be found.")
+			return
+		}
 		u := *r.URL
 		u.RawPath = path
 		u.Path = unescape(path)
@@ -153,6 +158,26 @@ func (s *Service) routes() http.Handler {
 
 func notRouted(w http.ResponseWriter, r *http.Request) {
 	compat.NeutronFault(w, r, fault(404, "HTTPNotFound", "The resource could not be found."))
+}
+
+func wrongMethod(w http.ResponseWriter, r *http.Request) {
+	plural, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/v2.0/"), "/")
+	if slices.Contains(emptyCollections, plural) { // what is not there can be listed and no more
+		notRouted(w, r)
+		return
+	}
+	compat.NeutronFault(w, r, fault(http.StatusMethodNotAllowed, "HTTPMethodNotAllowed",
+		"The server could not comply with the request since it is either malformed or otherwise incorrect."))
+}
+
+// outside answers where the versioned API is not: there Neutron's framework has a document
+// of its own for those who like JSON best.
+func outside(w http.ResponseWriter, r *http.Request, code int, message string) {
+	if r.Header.Get("Accept") == "" || compat.Accepted(r, "text/plain", "text/html", "application/json") != "application/json" {
+		compat.FrameworkFault(w, r, &compat.Fault{Code: code, Message: message})
+		return
+	}
+	compat.WriteBytes(w, code, fmt.Appendf(nil, `{"code": %d, "title": %q, "description": null}`, code, http.StatusText(code)))
 }
 
 // fault is a Fault with Neutron's type.
@@ -205,6 +230,10 @@ func (rt route) serve(w http.ResponseWriter, r *http.Request) error {
 
 // versions answers GET / to anybody.
 func (s *Service) versions(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		outside(w, r, http.StatusMethodNotAllowed, "")
+		return
+	}
 	s.document(w, r, map[string]any{"versions": []any{map[string]any{
 		"id": "v2.0", "status": "CURRENT", "links": []any{map[string]string{"rel": "self", "href": s.root(r) + "/v2.0/"}}}}})
 }
@@ -221,7 +250,7 @@ func (s *Service) resources(w http.ResponseWriter, r *http.Request) {
 
 func (s *Service) document(w http.ResponseWriter, r *http.Request, doc any) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		notRouted(w, r)
+		wrongMethod(w, r)
 		return
 	}
 	err := compat.WriteJSON(w, http.StatusOK, doc)

@@ -91,7 +91,7 @@ func TestDiscoveryAndPolicy(t *testing.T) {
 		{name: "reader reads", as: "reader", method: "GET", path: "/v2.0/networks.json", code: 200, want: `"name":"private"`},
 		{name: "reader makes nothing", as: "reader", method: "POST", path: "/v2.0/networks", body: `{"network":{}}`, code: 403},
 		{name: "unknown path", as: "a", method: "GET", path: "/v2.0/nothing", code: 404, want: "NeutronError"},
-		{name: "unknown method", as: "a", method: "PATCH", path: "/v2.0/networks", code: 404},
+		{name: "unknown method", as: "a", method: "PATCH", path: "/v2.0/networks", code: 405},
 		{name: "a name is no id", as: "a", method: "GET", path: "/v2.0/networks/private", code: 404, want: `"type":"NetworkNotFound"&&Network private could not be found.`},
 		{name: "routers", as: "a", method: "GET", path: "/v2.0/routers", code: 200, want: `{"routers":[]}`},
 		{name: "no router", as: "a", method: "GET", path: "/v2.0/routers/x", code: 404, want: "RouterNotFound"},

@@ -118,7 +118,7 @@ func (c *cloud) base(mount string) compat.Base {
 func (c *cloud) openServices(ctx context.Context) error {
 	var err error
 	c.images, err = images.New(images.Config{
-		DB: c.db, Dir: filepath.Join(c.cfg.StateDir, "images"), Base: c.base(imagePath), Auth: c.identity.Authenticate,
+		DB: c.db, Dir: filepath.Join(c.cfg.StateDir, "images"), Base: c.base(imagePath), Auth: c.identity.AuthenticateAs(images.WriteFault),
 		Tickets: c.identity, InternalURL: c.cfg.InternalURL + imagePath,
 	})
 	if err != nil {
