@@ -19,7 +19,7 @@ import (
 // floors below its own, or what its own line in beside names.
 var layers = [][]string{
 	{"work", "hostnet", "private", "diskformat", "tempest-lite"},
-	{"schema"},
+	{"schema", "secrets"},
 	{"compat", "metadata"},
 	{"identity", "computed", "front"},
 	{"images", "networks", "hosts", "flavors", "quotas", "extensions", "computed/libvirt", "computed/sim"},

@@ -18,6 +18,7 @@ import (
 	"github.com/google/uuid"
 
 	"kilonova/schema"
+	"kilonova/secrets"
 	"kilonova/work"
 )
 
@@ -30,8 +31,10 @@ type Config struct {
 	// follows one that was killed there at once, and one from elsewhere must wait until the
 	// host has been silent for schema.HostLease. Random if empty.
 	Machine string
-	Bell    work.Bell // rings work.API when something is finished; nil for none
-	Wake    <-chan struct{}
+	// Key opens what is sealed for this host; one that ends with the process if nil.
+	Key  *secrets.HostKey
+	Bell work.Bell // rings work.API when something is finished; nil for none
+	Wake <-chan struct{}
 	// Doorbell is the address at which Wake is rung, for the host's row; "" inside `up`.
 	Doorbell  string
 	Poll      time.Duration // between polls when idle; a second, jittered, if 0
@@ -108,6 +111,13 @@ func New(cfg Config) (*Agent, error) {
 	setDefault(&cfg.Parallel, defaultParallel)
 	if cfg.Machine == "" {
 		cfg.Machine = uuid.NewString()
+	}
+	if cfg.Key == nil {
+		var err error
+		cfg.Key, err = secrets.Random().Host(cfg.Host)
+		if err != nil {
+			return nil, fmt.Errorf("computed: %w", err)
+		}
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
@@ -416,15 +426,15 @@ func (a *Agent) carryOut(ctx, jobCtx context.Context, row *workRow) error {
 	if err != nil || !mine {
 		return wrap(err, "claim work %d", row.ID)
 	}
-	var raw []string
-	err = a.ask(ctx, &raw, schema.AskArgs, row.ID)
-	if err == nil && len(raw) == 0 {
+	var told []toldWork
+	err = a.ask(ctx, &told, schema.AskArgs, row.ID)
+	if err == nil && len(told) == 0 {
 		err = errRowGone
 	}
 	if err != nil {
 		return fmt.Errorf("read work %d: %w", row.ID, err)
 	}
-	res, done := a.do(jobCtx, row, raw[0])
+	res, done := a.do(jobCtx, row, &told[0])
 	if cause := context.Cause(jobCtx); ctx.Err() != nil && !errors.Is(cause, errSuperseded) && !errors.Is(cause, errOverdue) {
 		return ctx.Err() // stopping: the work goes on at the next start
 	}

@@ -202,14 +202,14 @@ func (d *desk) server(id string) {
 	}
 }
 
-func (d *desk) queue(id string, k work.Kind, generation int64, args *work.Args) int64 {
+func (d *desk) queue(id string, k work.Kind, generation int64, args *work.Args, host ...string) int64 {
 	d.t.Helper()
 	raw, err := json.Marshal(args)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	res, err := d.db.Exec(`INSERT INTO work (host, server_id, server_uuid, kind, args, generation, deadline, created_at, state) VALUES ('h', 1, ?, ?, ?, ?, 9e18, 1, 'queued')`,
-		id, k, string(raw), generation)
+	res, err := d.db.Exec(`INSERT INTO work (host, server_id, server_uuid, kind, args, generation, deadline, created_at, state) VALUES (?, 1, ?, ?, ?, ?, 9e18, 1, 'queued')`,
+		append(host, "h")[0], id, k, string(raw), generation)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -52,6 +52,9 @@ type flight struct {
 	cancel  context.CancelFunc
 }
 
+// errRefused says that the image service took the ticket for no good: its job may have ended.
+var errRefused = fmt.Errorf("%w: the image service refused the ticket", ErrImageUnavailable)
+
 // Errors of the cache, for callers to test with errors.Is.
 var (
 	ErrImageCorrupt     = errors.New("the image's data is not what its checksum says")
@@ -110,21 +113,33 @@ func (c *ImageCache) Path(img *work.Image) (string, error) {
 }
 
 // Fetch makes sure that the image is in the cache and gives its path. Callers who want
-// the same image share one download, which goes on while one of them waits.
+// the same image share one download, which goes on while one of them waits. One that was
+// refused because the job of its ticket is over is tried again with the others' tickets.
 func (c *ImageCache) Fetch(ctx context.Context, img *work.Image) (string, error) {
+	for {
+		path, own, err := c.fetch(ctx, img)
+		if err == nil || own || !errors.Is(err, errRefused) {
+			return path, err
+		}
+	}
+}
+
+// fetch tells whether the download, if any, was made with this image's own ticket.
+func (c *ImageCache) fetch(ctx context.Context, img *work.Image) (at string, own bool, err error) {
 	path, err := c.Path(img)
 	if err != nil {
-		return "", err
+		return "", true, err
 	}
 	c.mu.Lock()
 	f := c.flights[path]
 	if f == nil {
+		own = true
 		// The age of an unused base counts from its last use.
 		now := time.Now()
 		err := os.Chtimes(path, now, now)
 		if err == nil {
 			c.mu.Unlock()
-			return path, nil
+			return path, own, nil
 		}
 		dctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		f = &flight{done: make(chan struct{}), cancel: cancel}
@@ -155,12 +170,12 @@ func (c *ImageCache) Fetch(ctx context.Context, img *work.Image) (string, error)
 			}
 		}
 		c.mu.Unlock()
-		return "", fmt.Errorf("fetch image %s: %w", img.ID, ctx.Err())
+		return "", own, fmt.Errorf("fetch image %s: %w", img.ID, ctx.Err())
 	}
 	if f.err != nil {
-		return "", fmt.Errorf("fetch image %s: %w", img.ID, f.err)
+		return "", own, fmt.Errorf("fetch image %s: %w", img.ID, f.err)
 	}
-	return path, nil
+	return path, own, nil
 }
 
 // download gets the image into a temporary file, verifies it, and gives it its name.
@@ -178,6 +193,9 @@ func (c *ImageCache) download(ctx context.Context, img *work.Image, path string)
 		return fmt.Errorf("%w: %w", ErrImageUnavailable, err)
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusUnauthorized {
+		return errRefused
+	}
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("%w: the image service answered %d", ErrImageUnavailable, resp.StatusCode)
 	}

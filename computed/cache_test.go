@@ -93,6 +93,65 @@ func TestCacheDownloadsOnce(t *testing.T) {
 	}
 }
 
+// A download that was refused for one job's ticket is another's to try with its own.
+func TestCacheTriesTheOthersTickets(t *testing.T) {
+	data := []byte("kilonova")
+	img, _ := source(t, data)
+	over := make(chan struct{})
+	var asked atomic.Int32
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.Header.Get("X-Image-Ticket") == "over" {
+			<-over
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		w.Write(data)
+	}))
+	defer front.Close()
+	c := newCache(t, CacheOptions{})
+	with := func(ticket string) *work.Image {
+		i := *img
+		i.Source = &work.Transfer{URL: front.URL, Ticket: ticket}
+		return &i
+	}
+	ended := make(chan error, 3)
+	go func() { _, err := c.Fetch(t.Context(), with("over")); ended <- err }()
+	for asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 2 {
+		go func() { _, err := c.Fetch(t.Context(), with("good")); ended <- err }()
+	}
+	for c.waiting() < 3 {
+		time.Sleep(time.Millisecond)
+	}
+	close(over)
+	refused := 0
+	for range 3 {
+		err := <-ended
+		if errors.Is(err, ErrImageUnavailable) {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if refused != 1 || asked.Load() != 2 {
+		t.Errorf("%d were refused, %d downloads", refused, asked.Load())
+	}
+}
+
+// waiting is how many wait for downloads.
+func (c *ImageCache) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := 0
+	for _, f := range c.flights {
+		n += f.waiters
+	}
+	return n
+}
+
 func TestCacheRefuses(t *testing.T) {
 	refused := errors.New("has a backing file")
 	tests := []struct {

@@ -8,15 +8,49 @@ import (
 	"slices"
 
 	"kilonova/schema"
+	"kilonova/secrets"
 	"kilonova/work"
 )
 
-// do carries out a claimed piece of work and says how it went.
-func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, work.State) {
+// toldWork is what the cloud tells of a piece of work.
+type toldWork struct {
+	Args   string  `db:"args"`
+	Secret *string `db:"secret"` // sealed for this host; NULL where nothing is secret
+}
+
+// read gives the work, and what of it no text may show.
+func (a *Agent) read(row *workRow, told *toldWork) (work.Args, work.Secrets, error) {
 	var args work.Args
-	err := json.Unmarshal([]byte(raw), &args)
-	if err != nil || args.Guest.UUID != row.ServerUUID {
-		return work.Result{Message: "The work could not be read.", Detail: fmt.Sprint(err)}, work.Failed
+	err := json.Unmarshal([]byte(told.Args), &args)
+	if err != nil {
+		return args, work.Secrets{}, err
+	}
+	if args.Guest.UUID != row.ServerUUID {
+		return args, work.Secrets{}, errors.New("it is another server's")
+	}
+	if told.Secret == nil {
+		// An earlier release kept secrets among the rest.
+		whole := args
+		return args, whole.TakeSecrets(), nil
+	}
+	plain, err := a.Key.Open(work.SecretsLabel(row.ServerUUID, row.Generation), *told.Secret)
+	var secret work.Secrets
+	if err == nil {
+		err = json.Unmarshal(plain, &secret)
+	}
+	if err != nil {
+		return args, secret, fmt.Errorf("what is secret of it: %w", err)
+	}
+	args.GiveSecrets(secret)
+	return args, secret, nil
+}
+
+// do carries out a claimed piece of work and says how it went.
+func (a *Agent) do(ctx context.Context, row *workRow, told *toldWork) (work.Result, work.State) {
+	args, secret, err := a.read(row, told)
+	if err != nil {
+		a.Log.WarnContext(ctx, "work cannot be read", "kind", row.Kind, "server", row.ServerUUID, "err", err)
+		return work.Result{Message: "The work could not be read.", Detail: err.Error(), Retry: row.Kind == work.Spawn && errors.Is(err, secrets.ErrSealed)}, work.Failed
 	}
 	if read := reads[row.Kind]; read != nil {
 		return a.answer(ctx, read, &args)
@@ -30,8 +64,9 @@ func (a *Agent) do(ctx context.Context, row *workRow, raw string) (work.Result, 
 	if err == nil {
 		return res, work.Done
 	}
-	a.Log.WarnContext(ctx, "work failed", "kind", row.Kind, "server", row.ServerUUID, "attempt", row.Attempts+1, "err", err)
-	res.Detail, res.Message, res.Reason = err.Error(), messageOf(row.Kind, err), reasonOf(err)
+	said := secret.Hide(err.Error()) // what is told to a driver or a server may come back in its words
+	a.Log.WarnContext(ctx, "work failed", "kind", row.Kind, "server", row.ServerUUID, "attempt", row.Attempts+1, "err", said)
+	res.Detail, res.Message, res.Reason = said, messageOf(row.Kind, err), reasonOf(err)
 	res.Retry = row.Kind == work.Spawn && !isAny(err, ErrDiskTooSmall, ErrImageRefused, errSuperseded, errOverdue)
 	return res, work.Failed
 }

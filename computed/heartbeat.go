@@ -56,7 +56,7 @@ func (a *Agent) startOnce(ctx context.Context, info work.HostInfo) error {
 			return err
 		}
 		if mine {
-			return a.beatOnce(ctx, info)
+			return a.introduce(ctx, info)
 		}
 		var now []struct {
 			Daemon string `db:"daemon"`
@@ -79,6 +79,19 @@ func (a *Agent) startOnce(ctx context.Context, info work.HostInfo) error {
 		}
 	}
 	return errNoRow
+}
+
+// introduce tells the key before the first heartbeat, so that whoever sees the host can give
+// it anything.
+func (a *Agent) introduce(ctx context.Context, info work.HostInfo) error {
+	ok, err := a.tell(ctx, schema.TellKey, a.Key.Public(), a.daemon())
+	if err != nil {
+		return fmt.Errorf("tell the host's key: %w", err)
+	}
+	if !ok {
+		return errReplaced
+	}
+	return a.beatOnce(ctx, info)
 }
 
 // What a host says of itself is cut to what the cloud keeps.

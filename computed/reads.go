@@ -76,11 +76,7 @@ func (a *Agent) upload(ctx context.Context, to *work.Transfer, r io.Reader, size
 		return fmt.Errorf("upload image %s: %w", to.ImageID, err)
 	}
 	if resp.StatusCode/100 != 2 && resp.StatusCode != alreadyThere {
-		text := string(said)
-		if to.Ticket != "" {
-			text = strings.ReplaceAll(text, to.Ticket, "[ticket]") // what is sent may be sent back
-		}
-		return fmt.Errorf("upload image %s: %d %s", to.ImageID, resp.StatusCode, text)
+		return fmt.Errorf("upload image %s: %d %s", to.ImageID, resp.StatusCode, said)
 	}
 	return nil
 }

@@ -2,6 +2,8 @@ package hosts
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -42,6 +44,7 @@ type Host struct {
 	Uptime            string        `db:"uptime"`
 	Doorbell          string        `db:"doorbell"`
 	LastSeen          schema.Micros `db:"last_seen"`
+	PublicKey         string        `db:"public_key"` // "" until a daemon has told it
 	VCPUsUsed         int           `db:"vcpus_used"`
 	MemoryMBUsed      int           `db:"memory_mb_used"`
 	DiskGBUsed        int           `db:"disk_gb_used"`
@@ -101,7 +104,7 @@ type picture struct {
 func New(db *schema.DB, clock schema.Clock) *Service { return &Service{db: db, clock: clock} }
 
 const hostColumns = `id, uuid, name, hypervisor_hostname, hypervisor_type, hypervisor_version,
-host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen,
+host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen, public_key,
 vcpus_used, memory_mb_used, disk_gb_used, servers, cpu_ratio, ram_ratio, disk_ratio,
 reserved_memory_mb, failures, zone, disabled, disabled_reason, forced_down, created_at, updated_at`
 
@@ -188,6 +191,20 @@ func (s *Service) Doorbell(name string) string {
 		return ""
 	}
 	return p.byName[name].Doorbell
+}
+
+// PublicKey gives the key with which secrets are sealed for a host, as it is in this
+// transaction; "" when no daemon has told one.
+func (s *Service) PublicKey(ctx context.Context, q schema.Querier, name string) (string, error) {
+	var key string
+	err := q.GetContext(ctx, &key, `SELECT public_key FROM hosts WHERE name = ?`, name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("look for the key of host %s: %w", name, err)
+	}
+	return key, nil
 }
 
 const insertHost = `

@@ -47,6 +47,14 @@ func (fakeTickets) VerifyTicket(purpose, ticket string) (string, error) {
 	return subject, nil
 }
 
+// anyJob takes every job for one that runs, but for those of a server "gone".
+func anyJob(_ context.Context, j Job) (bool, error) { return j.Server != "gone", nil }
+
+// ticketFor is a ticket of a job that runs.
+func ticketFor(purpose, image string) string {
+	return fakeTickets{}.SignTicket(purpose, ticketSubject(image, Job{Server: "s", Generation: 1}), time.Hour)
+}
+
 // fakeAuth reads the caller from a header: "project:role,role". Without one it is a 401.
 func fakeAuth(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,7 +92,7 @@ func reopen(t testing.TB, db *schema.DB, dir string, edit ...func(*Config)) *clo
 	t.Helper()
 	c := &cloud{t: t, db: db, dir: dir, time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	cfg := Config{
-		DB: db, Clock: c.now, Dir: dir, Auth: fakeAuth, Tickets: fakeTickets{}, InternalURL: "http://internal/image",
+		DB: db, Clock: c.now, Dir: dir, Auth: fakeAuth, Tickets: fakeTickets{}, Jobs: anyJob, InternalURL: "http://internal/image",
 		Base: compat.Base{Mount: "/image"}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	}
 	for _, f := range edit {

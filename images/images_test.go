@@ -340,7 +340,7 @@ func TestDeactivate(t *testing.T) {
 		c.must(204, alice, "POST", at+"/actions/deactivate", nil)
 		c.must(403, alice, "GET", at+"/file", nil)
 		c.must(200, admin, "GET", at+"/file", nil)
-		c.must(409, "", "GET", at+"/file", nil, ticketHeader, "image-read!"+id)
+		c.must(409, "", "GET", at+"/file", nil, ticketHeader, ticketFor(ticketRead, id))
 		c.must(409, alice, "PUT", at+"/file", "x")
 		c.must(204, alice, "POST", at+"/actions/reactivate", nil)
 		c.must(200, alice, "GET", at+"/file", nil)

@@ -32,8 +32,9 @@ type Config struct {
 	Base compat.Base
 	// Auth is the token check, which puts the *compat.Caller into the context.
 	Auth func(http.Handler) http.Handler
-	// Tickets is nil where no compute host transfers data.
+	// Tickets is nil where no compute host transfers data; without Jobs no ticket is good.
 	Tickets Tickets
+	Jobs    Jobs
 	// InternalURL is the image service's root as compute hosts reach it.
 	InternalURL string
 	Log         *slog.Logger
@@ -44,8 +45,6 @@ type Config struct {
 	ProjectBytes   int64 // bytes of data of one project; no limit
 	// IdleTimeout ends an upload whose client sends nothing; one minute.
 	IdleTimeout time.Duration
-	// TicketTTL is how long a ticket is good; six hours.
-	TicketTTL time.Duration
 }
 
 // Service is the image service. Make one with New, serve Handler, and keep Run running.
@@ -83,7 +82,6 @@ func New(c Config) (*Service, error) {
 	setDefault(&c.ProjectImages, 10000)
 	setDefault(&c.ProjectBytes, 1<<62)
 	setDefault(&c.IdleTimeout, time.Minute)
-	setDefault(&c.TicketTTL, 6*time.Hour)
 	err := checkRoutes()
 	if err != nil {
 		return nil, err

@@ -415,9 +415,10 @@ func TestSweepRemovesOrphansOnly(t *testing.T) {
 
 func TestTickets(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
+		job := Job{Server: "s", Generation: 7, Limit: time.Hour}
 		id := c.active(alice, `"visibility": "private"`)
 		other := c.active(bob)
-		read := c.s.ReadTransfer(id)
+		read := c.s.ReadTransfer(id, job)
 		if read.URL != "http://internal/image/v2/images/"+id+"/file" || read.ImageID != id {
 			t.Errorf("transfer %+v", read)
 		}
@@ -425,19 +426,30 @@ func TestTickets(t *testing.T) {
 		c.must(200, "", "GET", at, nil, ticketHeader, read.Ticket)
 		c.must(401, "", "GET", "/v2/images/"+other+"/file", nil, ticketHeader, read.Ticket)
 		c.must(401, "", "GET", at, nil, ticketHeader, "")
-		c.must(401, "", "GET", at, nil, ticketHeader, c.s.WriteTransfer(id).Ticket)
+		c.must(401, "", "GET", at, nil, ticketHeader, c.s.WriteTransfer(id, job).Ticket)
 		c.must(401, "", "GET", at, nil, ticketHeader, strings.Repeat("x", 5000))
 		c.must(401, "", "GET", "/v2/images/"+id, nil, ticketHeader, read.Ticket)
 		c.must(401, "", "PUT", at, "x", ticketHeader, read.Ticket)
-		c.must(409, "", "PUT", at, "x", ticketHeader, c.s.WriteTransfer(id).Ticket)
+		c.must(409, "", "PUT", at, "x", ticketHeader, c.s.WriteTransfer(id, job).Ticket)
 		c.must(405, "", "DELETE", at, nil, ticketHeader, read.Ticket)
+		over := job
+		over.Server = "gone"
+		c.must(401, "", "GET", at, nil, ticketHeader, c.s.ReadTransfer(id, over).Ticket)
+		c.must(401, "", "PUT", at, "x", ticketHeader, c.s.WriteTransfer(id, over).Ticket)
+		for _, subject := range []string{id, id + " s", id + " s x", id + " s 7 7", id + "  s 7", other + " s 7"} {
+			c.must(401, "", "GET", at, nil, ticketHeader, fakeTickets{}.SignTicket(ticketRead, subject, time.Hour))
+		}
+		jobs := c.s.Jobs
+		c.s.Jobs = nil
+		c.must(401, "", "GET", at, nil, ticketHeader, read.Ticket)
+		c.s.Jobs = jobs
 
 		img, err := snapshotOf(context.Background(), c.s, callerOf(alice), Snapshot{Name: "snap", BaseImageID: id, MinDisk: 1,
 			Properties: map[string]string{"image_type": "snapshot", "status": "active", "name": "x", "hw_x": "1"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		write := c.s.WriteTransfer(img.ID)
+		write := c.s.WriteTransfer(img.ID, job)
 		c.must(415, "", "PUT", "/v2/images/"+img.ID+"/file", "raw bytes", ticketHeader, write.Ticket)
 		c.must(204, "", "PUT", "/v2/images/"+img.ID+"/file", files.Qcow2(), ticketHeader, write.Ticket)
 		got, err := c.s.Get(context.Background(), callerOf(alice), img.ID)

@@ -90,6 +90,9 @@ func Order(all []hosts.Host, s *Spec, now schema.Micros) []*hosts.Host {
 }
 
 func passes(h *hosts.Host, s *Spec, now schema.Micros) bool {
+	if h.PublicKey == "" {
+		return false // nothing secret can be given to it: no daemon of this release has started there
+	}
 	if s.Forced {
 		return (s.Host == "" || h.Name == s.Host) && (s.Node == "" || h.Node == s.Node)
 	}

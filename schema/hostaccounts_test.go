@@ -11,6 +11,7 @@ import (
 	"kilonova/computed/sim"
 	"kilonova/schema"
 	"kilonova/schema/schematest"
+	"kilonova/secrets"
 	"kilonova/work"
 )
 
@@ -192,6 +193,11 @@ func TestAgentOnItsOwnAccount(t *testing.T) {
 			_ = h.wide.Get(&res, "SELECT result FROM work ORDER BY id DESC LIMIT 1")
 			t.Fatalf("%s is %s: %v", k, state, res)
 		}
+	}
+	var key string
+	err = h.wide.Get(&key, "SELECT public_key FROM hosts WHERE name = 'mine'")
+	if err != nil || len(key) != secrets.PublicSize {
+		t.Errorf("the host's key is %q, %v", key, err)
 	}
 	var seen int64
 	err = h.wide.Get(&seen, "SELECT last_seen FROM hosts WHERE name = 'mine'")

@@ -90,8 +90,8 @@ var (
 	// AskGenerations gives the generations of some servers.
 	AskGenerations = call("generations", true, `SELECT uuid, generation FROM @servers WHERE host = :host AND deleted = 0 AND INSTR(:servers, uuid) > 0`,
 		hostParam{"servers", "TEXT", ""})
-	// AskArgs gives what a piece of work needs.
-	AskArgs = call("args", true, `SELECT args FROM @work WHERE id = :id AND host = :host`, hostParam{"id", bigint, ""})
+	// AskArgs gives what a piece of work needs, and of it what is sealed for the host.
+	AskArgs = call("args", true, `SELECT args, secret FROM @work WHERE id = :id AND host = :host`, hostParam{"id", bigint, ""})
 	// AskServer gives the generation of a server, and whether it is deleted.
 	AskServer = call("server", true, `SELECT generation, deleted FROM @servers WHERE uuid = :server AND host = :host`, hostParam{"server", uuidOf, ""})
 	// AskServers gives what the cloud thinks of the host's servers.
@@ -107,9 +107,10 @@ var (
 UPDATE @work SET state = 'running', claimed_by = :me, attempts = :attempt, started_at = :now
 WHERE id = :id AND host = :host AND state IN ('queued', 'running') AND claimed_by = :was AND attempts = :attempt - 1`,
 		hostParam{"me", uuidOf, ""}, hostParam{"attempt", integer, between(1, 1<<30)}, hostParam{"id", bigint, ""}, hostParam{"was", uuidOf, ""})
-	// TellFinish reports how a claimed piece went. The result is work.Result's JSON form.
+	// TellFinish reports how a claimed piece went, and with that its secrets go. The result is
+	// work.Result's JSON form.
 	TellFinish = call("finish", false, `
-UPDATE @work SET state = :state, result = :result, finished_at = :now
+UPDATE @work SET state = :state, result = :result, finished_at = :now, secret = NULL
 WHERE id = :id AND host = :host AND claimed_by = :me AND state = 'running'
   AND (LENGTH(:result) <= `+fmt.Sprint(work.MaxReport)+` OR kind IN ('console_output', 'diagnostics'))`,
 		hostParam{"state", "VARCHAR(16)", oneOf([]work.State{work.Done, work.Failed})},
@@ -132,6 +133,9 @@ UPDATE @hosts SET daemon = :me, started_at = :now, last_seen = :now
 WHERE name = :host AND (daemon = '' OR SUBSTR(daemon, 1, LENGTH(:machine)) = :machine
   OR last_seen < :now - %d OR last_seen > :now + %d)`, HostLease.Microseconds(), HostLease.Microseconds()),
 		hostParam{"me", textOf, "{} <> ''"}, hostParam{"machine", textOf, "LENGTH({}) > 1"})
+	// TellKey tells with which public key the API seals for the host.
+	TellKey = call("key", false, `UPDATE @hosts SET public_key = :key WHERE name = :host AND daemon = :me`,
+		hostParam{"key", "VARCHAR(64)", "LENGTH({}) = 43"}, hostParam{"me", textOf, "{} <> ''"})
 	// TellStop ends that, so that another may begin at once.
 	TellStop = call("stop", false, `UPDATE @hosts SET daemon = '' WHERE name = :host AND daemon = :me`, hostParam{"me", textOf, "{} <> ''"})
 	// TellBeat is the heartbeat of the daemon that speaks for the host, with what the host has.

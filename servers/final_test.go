@@ -145,8 +145,8 @@ func TestDeletedIsDeleted(t *testing.T) {
 func TestRetriesAskWhatTheCreateAsked(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		c.exec("UPDATE hosts SET zone = 'west' WHERE name = 'host-2'")
-		c.exec("INSERT INTO hosts (uuid, name, hypervisor_hostname, hypervisor_type, hypervisor_version, host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen, started_at, created_at, updated_at) " +
-			"SELECT 'u3', 'host-3', 'node-3', hypervisor_type, hypervisor_version, host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen, started_at, created_at, updated_at FROM hosts WHERE name = 'host-1'")
+		c.exec("INSERT INTO hosts (uuid, name, hypervisor_hostname, hypervisor_type, hypervisor_version, host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen, public_key, started_at, created_at, updated_at) " +
+			"SELECT 'u3', 'host-3', 'node-3', hypervisor_type, hypervisor_version, host_ip, arch, cpu_info, vcpus, memory_mb, disk_gb, disk_available_gb, uptime, doorbell, last_seen, public_key, started_at, created_at, updated_at FROM hosts WHERE name = 'host-1'")
 		c.hosts.Forget()
 		boot := func(more string) string {
 			c.t.Helper()

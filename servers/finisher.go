@@ -29,13 +29,14 @@ type finished struct {
 	Result     *string       `db:"result"`
 	CreatedAt  schema.Micros `db:"created_at"`
 	Deadline   schema.Micros `db:"deadline"`
+	Kept       *string       `db:"kept"` // sealed, for another host
 
 	ResultLength int64 `db:"result_length"` // bytes
 }
 
 // workColumns are the columns of finished. A result that is longer than any that may be
 // believed is not read: only its length is.
-var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, generation, action_id, image_id, state, created_at, deadline,
+var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, generation, action_id, image_id, state, created_at, deadline, kept,
   CASE WHEN LENGTH(result) <= CASE WHEN kind IN ('console_output', 'diagnostics') THEN %d ELSE %d END THEN result END AS result,
   COALESCE(LENGTH(result), 0) AS result_length`, work.MaxAnswer, work.MaxReport)
 
@@ -406,6 +407,7 @@ func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *f
 		return "", err
 	}
 	s.withSource(g)
+	g.AdminPass = s.keptPassword(ctx, f)
 	_, err = s.queue(ctx, tx, &again, work.Spawn, work.Args{Guest: *g, PowerOn: true}, f.ActionID)
 	return *again.Host, err
 }

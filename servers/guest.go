@@ -48,11 +48,11 @@ func (s *Service) namesFor(ctx context.Context, q schema.Querier, v *Server) (pr
 	return s.Names.ProjectName(ctx, q, v.ProjectID), s.Names.UserName(ctx, q, v.UserID)
 }
 
-// withSource adds where the host can fetch the guest's image.
+// withSource says that the host must fetch the guest's image; queue adds where and by what
+// right.
 func (s *Service) withSource(g *work.Guest) {
 	if g.Image.ID == "" {
 		return
 	}
-	t := s.Images.ReadTransfer(g.Image.ID)
-	g.Image.Source = &t
+	g.Image.Source = &work.Transfer{ImageID: g.Image.ID}
 }

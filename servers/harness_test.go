@@ -23,6 +23,7 @@ import (
 	"kilonova/networks"
 	"kilonova/quotas"
 	"kilonova/schema"
+	"kilonova/secrets"
 	"kilonova/work"
 )
 
@@ -57,6 +58,15 @@ func (noTickets) SignTicket(purpose, subject string, _ time.Duration) string {
 func (noTickets) VerifyTicket(string, string) (string, error) {
 	return "", fmt.Errorf("no tickets here")
 }
+
+// testHostKey is the pair of keys of all hosts of the tests.
+var testHostKey = func() *secrets.HostKey {
+	h, err := secrets.Random().Host("every host")
+	if err != nil {
+		panic(err)
+	}
+	return h
+}()
 
 // cloud is the compute API with everything behind it, and hosts that do what they are told
 // when the test says so.
@@ -102,7 +112,7 @@ func newCloudAt(t testing.TB, db *schema.DB, clock schema.Clock) *cloud {
 	for i := range 2 {
 		must(c.hosts.Add(ctx, fmt.Sprintf("host-%d", i+1), work.HostInfo{VCPUs: 16, MemoryMB: 32768, DiskGB: 500, Arch: "x86_64"}))
 	}
-	_, err = db.Exec("UPDATE hosts SET last_seen = ?", schema.MicrosOf(time.Now().Add(time.Hour)))
+	_, err = db.Exec("UPDATE hosts SET last_seen = ?, public_key = ?", schema.MicrosOf(time.Now().Add(time.Hour)), testHostKey.Public())
 	must(err)
 	c.s = New(Config{DB: db, Clock: clock, Bell: work.NewBells(), Flavors: fl, Keypairs: keys, Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts})
 	api := compat.NewCompute(compat.Base{}, identity.NewPolicy(), fakeTokens)

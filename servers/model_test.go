@@ -149,6 +149,7 @@ func newModel(t *testing.T, db *schema.DB) *model {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.c.exec("UPDATE hosts SET public_key = ? WHERE name = 'host-3'", testHostKey.Public())
 	return m
 }
 

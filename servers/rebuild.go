@@ -388,8 +388,7 @@ func (s *Service) createImage(w http.ResponseWriter, r *compat.Request) error {
 		if err != nil {
 			return nil, err
 		}
-		up := s.Images.WriteTransfer(img.ID)
-		return &work.Args{Guest: *g, Upload: &up}, nil
+		return &work.Args{Guest: *g, Upload: &work.Transfer{ImageID: img.ID}}, nil
 	})
 	if err != nil {
 		return err

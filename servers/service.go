@@ -17,6 +17,7 @@ import (
 	"kilonova/networks"
 	"kilonova/quotas"
 	"kilonova/schema"
+	"kilonova/secrets"
 	"kilonova/work"
 )
 
@@ -32,6 +33,9 @@ type Config struct {
 	Networks *networks.Service
 	Quotas   *quotas.Service
 	Hosts    *hosts.Service
+
+	// Key keeps what the API reads again; one that ends with the process if nil.
+	Key *secrets.Key
 
 	// ShutdownTimeout is how long a guest may take to shut down when it is stopped.
 	ShutdownTimeout time.Duration
@@ -71,6 +75,9 @@ func New(cfg Config) *Service {
 	}
 	if cfg.MaxAttempts == 0 {
 		cfg.MaxAttempts = defaultMaxAttempts
+	}
+	if cfg.Key == nil {
+		cfg.Key = secrets.Random()
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()

@@ -144,8 +144,8 @@ func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compa
 }
 
 const insertWork = `
-INSERT INTO work (host, server_id, server_uuid, kind, args, generation, action_id, image_id, deadline, created_at, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
+INSERT INTO work (host, server_id, server_uuid, kind, args, secret, kept, generation, action_id, image_id, deadline, created_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
 
 func deref(s *string) string {
 	if s == nil {
@@ -154,7 +154,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// queue gives the server's host a piece of work, at the server's present generation.
+// queue gives the server's host a piece of work, at the server's present generation. All that
+// is secret in args is sealed on the way.
 func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind work.Kind, args work.Args, actionID int64) (int64, error) {
 	now := s.Clock.Now()
 	deadline := now + schema.Micros(work.Deadlines[kind].Microseconds())
@@ -162,7 +163,12 @@ func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind 
 	if args.Upload != nil {
 		image = args.Upload.ImageID
 	}
-	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, encode(args), v.Generation, actionID, image, deadline, now)
+	s.ticketed(v, &args, work.Deadlines[kind])
+	sealed, err := s.seal(ctx, tx, v, &args)
+	if err != nil {
+		return 0, err
+	}
+	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, encode(args), sealed.secret, sealed.kept, v.Generation, actionID, image, deadline, now)
 	if err != nil {
 		return 0, fmt.Errorf("queue %s for server %s: %w", kind, v.UUID, err)
 	}

@@ -131,6 +131,10 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 	if err != nil {
 		return err
 	}
+	key, err := hostKey(dir, host)
+	if err != nil {
+		return err
+	}
 	db, err := f.db.open(ctx)
 	if err != nil {
 		return err
@@ -146,7 +150,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		return err
 	}
 	defer drv.Close()
-	cfg := computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Log: slog.Default(), HTTPClient: f.driver.client,
+	cfg := computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Key: key, Log: slog.Default(), HTTPClient: f.driver.client,
 		Bell: work.NewUDPBell(func(string) string { return apiBell })}
 	if bell != "" {
 		rung, at, err := work.ListenUDP(ctx, bell)

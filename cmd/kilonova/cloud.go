@@ -21,6 +21,7 @@ import (
 	"kilonova/networks"
 	"kilonova/quotas"
 	"kilonova/schema"
+	"kilonova/secrets"
 	"kilonova/servers"
 	"kilonova/work"
 )
@@ -49,6 +50,7 @@ type cloud struct {
 	quotas   *quotas.Service
 	hosts    *hosts.Service
 	servers  *servers.Service
+	key      *secrets.Key
 	password string
 	owner    string // the project that owns what the cloud makes for all
 	handler  http.Handler
@@ -76,13 +78,19 @@ func catalog() []identity.CatalogService {
 // is missing at a first start: keys, the administrator, flavors, the network.
 func newCloud(ctx context.Context, db *schema.DB, cfg cloudConfig) (*cloud, error) {
 	c := &cloud{cfg: cfg, db: db}
-	for _, step := range []func(context.Context) error{c.openIdentity, c.openServices, c.bootstrap, c.route} {
+	for _, step := range []func(context.Context) error{c.openKey, c.openIdentity, c.openServices, c.bootstrap, c.route, c.renew} {
 		err := step(ctx)
 		if err != nil {
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+func (c *cloud) openKey(ctx context.Context) error {
+	var err error
+	c.key, err = openKey(ctx, c.db, c.cfg.StateDir)
+	return err
 }
 
 func (c *cloud) openIdentity(ctx context.Context) error {
@@ -110,6 +118,9 @@ func (c *cloud) openIdentity(ctx context.Context) error {
 	c.owner, err = c.identity.ProjectNamed(ctx, "admin")
 	return err
 }
+
+// renew gives what an earlier release left under way what it needs from this one.
+func (c *cloud) renew(ctx context.Context) error { return c.servers.RenewReadable(ctx) }
 
 func (c *cloud) base(mount string) compat.Base {
 	return compat.Base{Public: c.cfg.PublicURL, Mount: mount}
@@ -149,8 +160,9 @@ func (c *cloud) route(context.Context) error {
 	keys := keypairs.New(c.db, nil, c.quotas)
 	c.servers = servers.New(servers.Config{
 		DB: c.db, Bell: c.cfg.Bell, Flavors: c.flavors, Keypairs: keys, Images: c.images, Networks: c.networks,
-		Quotas: c.quotas, Hosts: c.hosts, Names: c.identity,
+		Quotas: c.quotas, Hosts: c.hosts, Names: c.identity, Key: c.key,
 	})
+	c.images.Jobs = c.servers.Runs
 	c.flavors.Register(compute)
 	keys.Register(compute)
 	c.quotas.Register(compute)

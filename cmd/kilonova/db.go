@@ -48,6 +48,6 @@ func dbCommand() *cobra.Command {
 			defer db.Close()
 			return check(c.Context(), db, c.OutOrStdout())
 		},
-	})
+	}, resetKeyCommand(&f))
 	return cmd
 }

@@ -34,7 +34,7 @@ func doctorCommand() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error {
 			return examine(c.Context(), c.OutOrStdout(), []func(context.Context) finding{
 				checkAccount, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"), checkProgram("ebtables", "ebtables"),
-				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkDB(&db),
+				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkDB(&db, dir),
 			})
 		},
 	}
@@ -168,7 +168,7 @@ func checkListen(address string) func(context.Context) finding {
 	}
 }
 
-func checkDB(f *dbFlags) func(context.Context) finding {
+func checkDB(f *dbFlags, dir string) func(context.Context) finding {
 	return func(ctx context.Context) finding {
 		file := cmp.Or(f.file, os.Getenv(dbFileVar))
 		dsn, err := f.find()
@@ -176,7 +176,11 @@ func checkDB(f *dbFlags) func(context.Context) finding {
 			return finding{what: "the database's address is not to be had", mend: err.Error()}
 		}
 		if dsn == "" {
-			return finding{ok: true, what: "the database is SQLite, in the state folder"}
+			dsn = filepath.Join(dir, "kilonova.db")
+			_, err = os.Stat(dsn)
+			if err != nil {
+				return finding{ok: true, what: "the database will be SQLite, in the state folder"}
+			}
 		}
 		db, err := schema.Open(ctx, dsn)
 		if err != nil {
@@ -187,6 +191,9 @@ func checkDB(f *dbFlags) func(context.Context) finding {
 			if open := checkDBFile(file); !open.ok {
 				return open
 			}
+		}
+		if key := checkKey(ctx, db, dir); !key.ok {
+			return key
 		}
 		loose, err := db.Undurable(ctx)
 		if err != nil {

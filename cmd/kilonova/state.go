@@ -22,7 +22,7 @@ var passed = []string{".", "compute", "compute/images", "compute/instances", "co
 // kept are the names in a state folder that are the program's: what else is there is the
 // operator's, who is told of it and no more.
 var kept = []string{".", "admin-password", "clouds.yaml", "compute", "computed-*.lock", "images", "jws-keys", "kilonova.db*", "lock",
-	"machine-id", "openrc", "sim"}
+	"machine-id", "openrc", "secrets.key", "sim"}
 
 func matches(patterns []string, name string) bool {
 	for _, p := range patterns {

@@ -21,6 +21,7 @@ import (
 	"kilonova/hosts"
 	"kilonova/private"
 	"kilonova/schema"
+	"kilonova/secrets"
 	"kilonova/work"
 )
 
@@ -249,6 +250,10 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 	if err != nil {
 		return nil, err
 	}
+	key, err := secrets.LoadOrMake(keyFile(dir))
+	if err != nil {
+		return nil, err
+	}
 	var out []*computed.Agent
 	for i := range n {
 		host := name
@@ -259,7 +264,11 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 		if err != nil {
 			return nil, err
 		}
-		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: f.driver.client,
+		own, err := key.Host(host)
+		if err != nil {
+			return nil, err
+		}
+		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Key: own, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: f.driver.client,
 			Register: func(ctx context.Context, info work.HostInfo) error { return hs.Add(ctx, host, info) }})
 		if err != nil {
 			return nil, err
