@@ -133,6 +133,20 @@ func makeHostCalls(ctx context.Context, db *DB, main string) error {
 	if err != nil {
 		return err
 	}
+	var binlog string
+	err = conn.GetContext(ctx, &binlog, "SELECT CONCAT(@@log_bin, @@binlog_format)")
+	if err != nil {
+		return fmt.Errorf("ask for the binary log's format: %w", err)
+	}
+	if binlog == "1STATEMENT" {
+		return errors.New("the database logs statements: calls of hosts lock their own rows alone, which needs binlog_format MIXED or ROW")
+	}
+	// A procedure keeps the mode that it was made in: what is out of range is an error in this one.
+	_, err = conn.ExecContext(ctx, "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO'")
+	if err != nil {
+		return fmt.Errorf("make the calls of hosts: %w", err)
+	}
+	defer func() { _, _ = conn.ExecContext(context.WithoutCancel(ctx), "SET SESSION sql_mode = DEFAULT") }() // the connection goes back to the others
 	statements := []string{
 		"CREATE DATABASE IF NOT EXISTS `" + main + hostDatabase + "`",
 		"ALTER DATABASE `" + main + hostDatabase + "` CHARACTER SET utf8mb4 COLLATE " + collation, // the arguments' is that of the columns

@@ -220,10 +220,14 @@ func (db *DB) Tell(ctx context.Context, c *HostCall, host string, now Micros, ar
 	if err != nil {
 		return false, err
 	}
-	found := false
+	var found bool
 	err = patiently(ctx, func() error {
 		var err error
-		found, err = Changed(db.ExecContext(ctx, stmt, all...))
+		if db.hostAccount {
+			err = db.GetContext(ctx, &found, stmt, all...)
+		} else {
+			found, err = Changed(db.ExecContext(ctx, stmt, all...))
+		}
 		return err
 	})
 	return found, err
@@ -257,6 +261,39 @@ func renewing(err error) bool {
 
 func (c *HostCall) procedure() string { return "kn_" + c.name }
 
+// ownRow says which row of a table a call may change. The calls look whether there is one
+// before they change it, since a change that finds a row of another host would lock it, or
+// wait for its lock, before it sees whose it is. Of hosts the row is named by :host itself.
+var ownRow = map[string]string{
+	"work":    "id = :id AND host = :host",
+	"servers": "uuid = :server AND host = :host",
+	"hosts":   "",
+}
+
+var updated = regexp.MustCompile(`^\s*UPDATE @(\w+) SET `)
+
+// own is the condition under which the call goes on, "" for always.
+func (c *HostCall) own() string {
+	m := updated.FindStringSubmatch(c.stmt)
+	if m == nil || ownRow[m[1]] == "" {
+		return ""
+	}
+	return "SELECT COUNT(*) INTO v_own FROM @" + m[1] + " WHERE " + ownRow[m[1]]
+}
+
+// inside writes a statement as the procedure has it.
+func inside(main, stmt string) string {
+	return callWord.ReplaceAllStringFunc(stmt, func(w string) string {
+		switch {
+		case w[0] == '@':
+			return "`" + main + "`.`" + w[1:] + "`"
+		case w == ":host" || w == ":now":
+			return "v_" + w[1:]
+		}
+		return "p_" + w[1:]
+	})
+}
+
 // create gives the statement that makes the call's procedure in the host database of main.
 func (c *HostCall) create(main, collation, comment string) string {
 	var params, checks []string
@@ -267,32 +304,36 @@ func (c *HostCall) create(main, collation, comment string) string {
 			checks = append(checks, "NOT ("+strings.ReplaceAll(p.check, "{}", "p_"+p.name)+")")
 		}
 	}
-	stmt := callWord.ReplaceAllStringFunc(c.stmt, func(w string) string {
-		switch {
-		case w[0] == '@':
-			return "`" + main + "`.`" + w[1:] + "`"
-		case w == ":host" || w == ":now":
-			return "v_" + w[1:]
-		}
-		return "p_" + w[1:]
-	})
 	refuse := ""
 	if len(checks) > 0 {
 		refuse = "IF " + strings.Join(checks, " OR ") + " THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'kilonova: an argument is out of range'; END IF;\n"
 	}
-	// The first two end what the session had begun, whatever its settings say, and make each
-	// further statement a transaction of its own. SYSDATE is the one clock that a session
-	// cannot set.
+	do := inside(main, c.stmt)
+	if !c.asks {
+		do += ";\nSET v_found = ROW_COUNT() > 0"
+	}
+	if own := c.own(); own != "" {
+		do = inside(main, own) + ";\nIF v_own > 0 THEN " + do + "; END IF"
+	}
+	if !c.asks {
+		do += ";\nSELECT v_found"
+	}
+	// The first three end what the session had begun, whatever its settings say, make each
+	// further statement a transaction of its own that locks what it changes and nothing
+	// beside it, and let none wait longer than the session may last. A SELECT locks nothing,
+	// where a SET or an IF with the same question would. SYSDATE is the one clock that a
+	// session cannot set.
 	return fmt.Sprintf(`CREATE DEFINER = %s PROCEDURE `+"`%s_host`.`%s`"+`(%s)
 SQL SECURITY DEFINER MODIFIES SQL DATA COMMENT '%s'
 BEGIN
 DECLARE v_host VARCHAR(255) CHARACTER SET utf8mb4 COLLATE %s;
-DECLARE v_now BIGINT;
+DECLARE v_now, v_own, v_found BIGINT DEFAULT 0;
 COMMIT AND NO CHAIN NO RELEASE;
-SET autocommit = 1, time_zone = '+00:00';
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+SET autocommit = 1, innodb_lock_wait_timeout = %s, lock_wait_timeout = %s, time_zone = '+00:00';
 SET v_now = CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED);
-SET v_host = (SELECT a.host FROM `+"`%s`"+`.host_accounts a WHERE a.account = CONVERT(SUBSTRING_INDEX(USER(), '@', 1) USING utf8mb4) COLLATE %s);
+SELECT MAX(a.host) INTO v_host FROM `+"`%s`"+`.host_accounts a WHERE a.account = CONVERT(SUBSTRING_INDEX(USER(), '@', 1) USING utf8mb4) COLLATE %s;
 IF v_host IS NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'kilonova: this account has no host'; END IF;
 %s%s;
-END`, owner(main), main, c.procedure(), strings.Join(params, ", "), comment, collation, main, collation, refuse, stmt)
+END`, owner(main), main, c.procedure(), strings.Join(params, ", "), comment, collation, hostLockWait, hostLockWait, main, collation, refuse, do)
 }
