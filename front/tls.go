@@ -33,7 +33,27 @@ func LoadCertificate(certFile, keyFile string) (*Certificate, error) {
 		return nil, errors.New("TLS needs both a certificate and a key: --tls-cert and --tls-key")
 	}
 	c := &Certificate{certFile: certFile, keyFile: keyFile}
-	return c, c.reload()
+	err := c.reload()
+	if err != nil {
+		return nil, err
+	}
+	st, err := os.Stat(keyFile)
+	if err == nil && st.Mode().Perm()&others != 0 {
+		slog.Warn("the key of the TLS certificate can be read by other accounts: chmod 600", "file", keyFile, "mode", st.Mode().Perm())
+	}
+	return c, nil
+}
+
+// others are what a key's mode should give neither its group nor anybody else.
+const others = 0o077
+
+// Expires is when the certificate ends.
+func (c *Certificate) Expires() time.Time {
+	leaf := c.current().Leaf
+	if leaf == nil {
+		return time.Time{}
+	}
+	return leaf.NotAfter
 }
 
 func (c *Certificate) reload() error {

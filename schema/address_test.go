@@ -94,3 +94,28 @@ func TestSQLiteIsClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestTheWayToTheDatabase(t *testing.T) {
+	for dsn, plain := range map[string]bool{
+		"kn:pw@tcp(db:3306)/x": true, "kn:pw@tcp(192.0.2.1:3306)/x": true, "mysql://kn:pw@db/x": true, "kn:pw@tcp(db:3306)/x?tls=true": false,
+		"kn:pw@tcp(127.0.0.1:3306)/x": false, "kn:pw@tcp([::1]:3306)/x": false, "kn:pw@tcp(localhost:3306)/x": false, "kn:pw@unix(/run/my.sock)/x": false,
+	} {
+		cfg, err := mysqlConfig(dsn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := (&DB{config: cfg, addr: cfg.Addr}).Plain(); got != plain {
+			t.Errorf("%s: plain is %v", dsn, got)
+		}
+	}
+	// A host's account uses TLS where its maker's does.
+	for want, c := range map[string]Credentials{
+		"u:p@tcp(db:3306)/x_host":          {User: "u", Password: "p", Addr: "db:3306", Database: "x_host"},
+		"u:p@tcp(db:3306)/x_host?tls=true": {User: "u", Password: "p", Addr: "db:3306", Database: "x_host", TLS: "true"},
+	} {
+		cfg, err := mysqlConfig(c.DSN())
+		if c.DSN() != want || err != nil || cfg.TLSConfig != c.TLS {
+			t.Errorf("%s, want %s: %v", c.DSN(), want, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -55,6 +56,16 @@ func (db *DB) Exec(query string, args ...any) (sql.Result, error) {
 
 // Server is the host and port of the database, "" of an SQLite file.
 func (db *DB) Server() string { return db.addr }
+
+// Plain reports whether what is said to the database goes over a network as it is.
+func (db *DB) Plain() bool {
+	if db.config == nil || db.config.Net != "tcp" || db.config.TLSConfig != "" {
+		return false
+	}
+	host, _, err := net.SplitHostPort(db.addr)
+	ip := net.ParseIP(host)
+	return err != nil || host != "localhost" && (ip == nil || !ip.IsLoopback())
+}
 
 // writePool is the pool of writes where there is no writer.
 func (db *DB) writePool() *sqlx.DB {

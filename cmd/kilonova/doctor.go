@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"kilonova/computed/libvirt"
+	"kilonova/front"
 	"kilonova/schema"
 )
 
@@ -27,14 +29,14 @@ type finding struct {
 }
 
 func doctorCommand() *cobra.Command {
-	var dir, uri, listen string
+	var dir, uri, listen, cert, tlsKey string
 	var db dbFlags
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what is wrong with this machine and how to mend it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return examine(c.Context(), c.OutOrStdout(), []func(context.Context) finding{
 				checkAccount, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"), checkProgram("ebtables", "ebtables"),
-				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkDB(&db, dir),
+				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkTLS(&listen, &cert, &tlsKey), checkDB(&db, dir),
 			})
 		},
 	}
@@ -43,6 +45,8 @@ func doctorCommand() *cobra.Command {
 	db.add(fl, "database address, if it is not SQLite")
 	fl.StringVar(&uri, "libvirt-uri", "qemu:///system", "libvirt's address")
 	fl.StringVar(&listen, "listen", "127.0.0.1:8774", "address of the APIs")
+	fl.StringVar(&cert, "tls-cert", envOr("KILONOVA_TLS_CERT", ""), "certificate of the APIs, in PEM")
+	fl.StringVar(&tlsKey, "tls-key", envOr("KILONOVA_TLS_KEY", ""), "key of the certificate, in PEM")
 	return cmd
 }
 
@@ -168,6 +172,35 @@ func checkListen(address string) func(context.Context) finding {
 	}
 }
 
+// soon is how long before its end a certificate should be renewed.
+const soon = 14 * 24 * time.Hour
+
+func checkTLS(listen, cert, key *string) func(context.Context) finding {
+	return func(context.Context) finding {
+		if *cert == "" && *key == "" {
+			if front.Loopback(*listen) {
+				return finding{ok: true, what: "no other machine reaches the APIs"}
+			}
+			return finding{fine: true, what: "other machines reach the APIs at " + *listen + " without TLS", mend: "give --tls-cert and --tls-key, or keep the APIs behind a proxy that has a certificate"}
+		}
+		c, err := front.LoadCertificate(*cert, *key)
+		if err != nil {
+			return finding{what: err.Error(), mend: "both files are PEM, and belong together"}
+		}
+		if st, err := os.Stat(*key); err == nil && st.Mode().Perm()&0o077 != 0 {
+			return finding{what: fmt.Sprintf("other accounts can read the key of the certificate, %s (%04o)", *key, st.Mode().Perm()), mend: "chmod 600 " + *key}
+		}
+		ends := c.Expires()
+		switch {
+		case time.Now().After(ends):
+			return finding{what: "the certificate ended on " + ends.Format(time.DateOnly), mend: "put a new one in its place; it is read by itself"}
+		case time.Until(ends) < soon:
+			return finding{fine: true, what: "the certificate ends on " + ends.Format(time.DateOnly), mend: "put a new one in its place; it is read by itself"}
+		}
+		return finding{ok: true, what: "the certificate is good until " + ends.Format(time.DateOnly)}
+	}
+}
+
 func checkDB(f *dbFlags, dir string) func(context.Context) finding {
 	return func(ctx context.Context) finding {
 		file := cmp.Or(f.file, os.Getenv(dbFileVar))
@@ -194,6 +227,9 @@ func checkDB(f *dbFlags, dir string) func(context.Context) finding {
 		}
 		if key := checkKey(ctx, db, dir); !key.ok {
 			return key
+		}
+		if db.Plain() {
+			return finding{fine: true, what: "what is said to the database at " + db.Server() + " goes over the network as it is", mend: "end the address with ?tls=true"}
 		}
 		loose, err := db.Undurable(ctx)
 		if err != nil {
