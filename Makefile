@@ -38,7 +38,7 @@ lint: ## go vet and golangci-lint
 bench: build ## figures: latency, throughput, memory, polling, on SQLite and MariaDB
 	@scripts/bench.sh
 
-fault: build ## a minute of kill -9 on SQLite and on MariaDB, and power cuts
+fault: build ## a minute of kill -9 on SQLite, one on MariaDB, and one with a hostile host, and power cuts
 	@scripts/fault.sh
 
 fuzz: ## each fuzz target for FUZZ_SECONDS (20)

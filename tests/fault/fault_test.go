@@ -282,7 +282,8 @@ func mariaDBIn(t *testing.T, in, dir string) (*part, string) {
 		t.Fatal(err)
 	}
 	args := append([]string{"--no-defaults", "--datadir=" + data + "/d", "--socket=" + data + "/s", "--pid-file=" + data + "/p", "--bind-address=127.0.0.1",
-		"--port=" + port, "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=128M", "--max-connections=300"}, account...)
+		"--port=" + port, "--skip-name-resolve", "--innodb-flush-log-at-trx-commit=1", "--innodb-buffer-pool-size=128M", "--max-connections=300",
+		"--max-session-mem-used=128M", "--maximum-max-session-mem-used=128M"}, account...)
 	p := &part{name: "mariadb", log: filepath.Join(dir, "mariadb.log"), make: func() *exec.Cmd { return exec.Command("mariadbd", args...) }}
 	return p, "root@tcp(127.0.0.1:" + port + ")/kilonova"
 }
@@ -396,11 +397,36 @@ func (sc *scenario) run(t *testing.T, bin string) {
 	}
 	wg.Wait()
 	rest := time.Now()
-	sc.settled(t, s, &known)
+	sc.settled(t, s)
 	t.Logf("%d kills; %d requests accepted, %d refused, %d without an answer or with a 5xx; at rest after %.1f s",
 		kills.Load(), accepted.Load(), refused.Load(), broken.Load(), time.Since(rest).Seconds())
 	sc.addsUp(t, bin)
 	sc.onOneHost(t)
+}
+
+// start starts what does not run yet, until the end of the test.
+func (sc *scenario) start(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, p := range sc.parts {
+			p.kill()
+		}
+	})
+	for _, p := range sc.parts {
+		if p.cmd == nil {
+			p.start(t)
+		}
+	}
+}
+
+// session is that of an administrator, who has still to log in.
+func (sc *scenario) session(t *testing.T) *session {
+	t.Helper()
+	pw, err := os.ReadFile(filepath.Join(sc.state, "admin-password"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &session{base: sc.base, password: strings.TrimSpace(string(pw)), http: http.Client{Timeout: 20 * time.Second}}
 }
 
 // prepare makes what servers need.
@@ -444,7 +470,7 @@ func (s *session) something(image, name string, known *sync.Map) int {
 }
 
 // settled waits until nothing is under way any more.
-func (sc *scenario) settled(t *testing.T, s *session, known *sync.Map) {
+func (sc *scenario) settled(t *testing.T, s *session) {
 	t.Helper()
 	s.login(t)
 	deadline := time.Now().Add(settleTime)
