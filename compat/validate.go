@@ -214,7 +214,7 @@ func valueAt(doc any, path []string) any {
 
 // detail words an error as Python's jsonschema does.
 func detail(e *jsonschema.ValidationError, value any) string {
-	repr := func(v any) string { return clip(pythonRepr(v)) }
+	repr := func(v any) string { return clip(PythonRepr(v)) }
 	number := func(r *big.Rat) string {
 		if r.IsInt() {
 			return r.Num().String()
@@ -277,7 +277,7 @@ func additional(names []string) string {
 	const most = 10
 	var quoted []string
 	for _, n := range names[:min(len(names), most)] {
-		quoted = append(quoted, clip(pythonRepr(n)))
+		quoted = append(quoted, clip(PythonRepr(n)))
 	}
 	verb := " was unexpected)"
 	if len(names) > 1 {
@@ -289,7 +289,7 @@ func additional(names []string) string {
 func joined(types []string) string {
 	var out []string
 	for _, t := range types {
-		out = append(out, pythonRepr(t))
+		out = append(out, PythonRepr(t))
 	}
 	return strings.Join(out, ", ")
 }
@@ -300,11 +300,11 @@ func pythonText(v any) string {
 	if ok {
 		return s
 	}
-	return pythonRepr(v)
+	return PythonRepr(v)
 }
 
-// pythonRepr is Python's repr of a JSON value.
-func pythonRepr(v any) string {
+// PythonRepr is Python's repr of a JSON value.
+func PythonRepr(v any) string {
 	switch x := v.(type) {
 	case nil:
 		return "None"
@@ -322,11 +322,11 @@ func pythonRepr(v any) string {
 		for i, s := range x {
 			list[i] = s
 		}
-		return pythonRepr(list)
+		return PythonRepr(list)
 	case []any:
 		var parts []string
 		for _, e := range x {
-			parts = append(parts, pythonRepr(e))
+			parts = append(parts, PythonRepr(e))
 		}
 		return "[" + strings.Join(parts, ", ") + "]"
 	case map[string]any:
@@ -337,7 +337,7 @@ func pythonRepr(v any) string {
 		slices.Sort(keys)
 		var parts []string
 		for _, k := range keys {
-			parts = append(parts, pythonQuote(k)+": "+pythonRepr(x[k]))
+			parts = append(parts, pythonQuote(k)+": "+PythonRepr(x[k]))
 		}
 		return "{" + strings.Join(parts, ", ") + "}"
 	}

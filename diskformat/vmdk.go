@@ -112,7 +112,7 @@ func vmdkText(text []byte) error {
 		}
 	}
 	if kind != "monolithicSparse" && kind != "streamOptimized" {
-		return refuse("VMDK of type %.80q is not allowed", kind)
+		return refuse("VMDK of type '%.80s' is not allowed", strings.ToValidUTF8(kind, "?"))
 	}
 	if extents != 1 {
 		return refuse("a VMDK of %d extents is not allowed", extents)

@@ -41,26 +41,26 @@ func (s *Service) move(w http.ResponseWriter, c *call, from, to, word string) er
 
 // startImport hands staged data to the keeper. The row is the job: it survives a restart.
 func (s *Service) startImport(w http.ResponseWriter, c *call) error {
-	var body struct {
-		Method *struct {
-			Name string `json:"name"`
-		} `json:"method"`
-	}
-	err := readJSON(w, c.Request, &body)
+	body, err := readObject(w, c.Request)
 	if err != nil {
 		return err
 	}
-	if body.Method == nil {
+	method, ok := body["method"].(map[string]any)
+	if !ok {
 		return compat.BadRequest("Input does not contain 'method' field.")
 	}
+	name, ok := method["name"].(string)
+	if !ok {
+		return compat.BadRequest("Input does not contain 'name' field.")
+	}
 	// No other method exists here: nothing is ever fetched from an address that a client gives.
-	if body.Method.Name != "glance-direct" {
-		return compat.BadRequest("Unknown import method name '%s'.", clip(body.Method.Name))
+	if name != "glance-direct" {
+		return compat.BadRequest("Unknown import method name '%s'.", clip(name))
 	}
 	if c.rec.Status != Uploading {
 		return compat.Conflict("Only images with status 'uploading' can be imported; the status is '%s'.", c.rec.Status)
 	}
-	ok, err := schema.Changed(s.DB.ExecContext(c.Context(), beginImport, s.Clock.Now(), c.rec.Key))
+	ok, err = schema.Changed(s.DB.ExecContext(c.Context(), beginImport, s.Clock.Now(), c.rec.Key))
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package images
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -34,10 +35,10 @@ var attributes = map[string]func(*Image, any) error{
 		i.Owner, _, err = text("owner", v, 255)
 		return err
 	},
-	"visibility":  func(i *Image, v any) error { return choose(&i.Visibility, "visibility", v, visibilities, false) },
-	"disk_format": func(i *Image, v any) error { return choose(&i.DiskFormat, "disk_format", v, diskFormats, true) },
+	"visibility":  func(i *Image, v any) error { return choose(&i.Visibility, v, visibilities, false) },
+	"disk_format": func(i *Image, v any) error { return choose(&i.DiskFormat, v, diskFormats, true) },
 	"container_format": func(i *Image, v any) error {
-		return choose(&i.ContainerFormat, "container_format", v, containerFormats, true)
+		return choose(&i.ContainerFormat, v, containerFormats, true)
 	},
 	"protected": func(i *Image, v any) error { return flag(&i.Protected, v) },
 	"os_hidden": func(i *Image, v any) error { return flag(&i.Hidden, v) },
@@ -50,12 +51,12 @@ var attributes = map[string]func(*Image, any) error{
 		}
 		tags := []string{}
 		for _, t := range list {
-			tag, null, err := text("tag", t, 255)
+			if _, ok := t.(string); !ok {
+				return mismatch(t, "string")
+			}
+			tag, _, err := text("tag", t, 255)
 			if err != nil {
 				return err
-			}
-			if null {
-				return mismatch(t, "string")
 			}
 			if !slices.Contains(tags, tag) {
 				tags = append(tags, tag)
@@ -93,26 +94,11 @@ func setAttribute(i *Image, name string, v any) error {
 	return setProperty(i, name, v)
 }
 
-func setProperty(i *Image, name string, v any) error {
-	if name == "" || utf8.RuneCountInString(name) > 255 || !clean(name) {
-		return compat.BadRequest("Invalid property name: '%s'", clip(name))
-	}
-	value, ok := v.(string)
-	if !ok {
-		return mismatch(v, "string")
-	}
-	if len(value) > maxValue || strings.Contains(value, "\x00") || !utf8.ValidString(value) {
-		return compat.BadRequest("Invalid value of property '%s'", clip(name))
-	}
-	i.Properties[name] = value
-	return nil
-}
-
 // checkQuota bounds the number of properties.
 func checkQuota(i *Image) error {
-	if len(i.Properties) > maxProperties {
+	if n := i.countProperties(); n > maxProperties {
 		return compat.TooLarge("The limit has been exceeded on the number of allowed image properties. Attempted: %d, Maximum: %d",
-			len(i.Properties), maxProperties)
+			n, maxProperties)
 	}
 	return nil
 }
@@ -124,10 +110,10 @@ func text(name string, v any, limit int) (value string, null bool, err error) {
 	}
 	value, ok := v.(string)
 	if !ok {
-		return "", false, mismatch(v, "null, string")
+		return "", false, mismatch(v, "null", "string")
 	}
 	if utf8.RuneCountInString(value) > limit {
-		return "", false, compat.BadRequest("Provided object does not match schema 'image': '%s' is too long (%s)", clip(value), name)
+		return "", false, invalid(value, "is too long")
 	}
 	if !clean(value) {
 		return "", false, compat.BadRequest("Invalid characters in %s", name)
@@ -138,18 +124,27 @@ func text(name string, v any, limit int) (value string, null bool, err error) {
 // clean reports whether a string can be stored by every database and shown in every log.
 func clean(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
-func choose(dest *string, name string, v any, from []string, null bool) error {
+func choose(dest *string, v any, from []string, null bool) error {
 	if v == nil && null {
 		*dest = ""
 		return nil
 	}
 	value, ok := v.(string)
 	if !ok {
+		if null {
+			return mismatch(v, "null", "string")
+		}
 		return mismatch(v, "string")
 	}
 	if !slices.Contains(from, value) {
-		return compat.BadRequest("Provided object does not match schema 'image': '%s' is not one of %s (%s)",
-			clip(value), strings.Join(from, ", "), name)
+		choices := []any{}
+		if null {
+			choices = append(choices, nil)
+		}
+		for _, choice := range from {
+			choices = append(choices, choice)
+		}
+		return invalid(value, "is not one of %s", compat.PythonRepr(choices))
 	}
 	*dest = value
 	return nil
@@ -173,19 +168,27 @@ func number(dest *int64, name string, v any) error {
 	if err != nil {
 		return mismatch(v, "integer")
 	}
-	if value < 0 || value > 1<<31-1 {
-		return compat.BadRequest("Provided object does not match schema 'image': %s must be between 0 and 2147483647", name)
+	switch {
+	case value < 0:
+		return compat.BadRequest("Invalid value '%d' for parameter '%s': Cannot be a negative value", value, name)
+	case value > 1<<31-1:
+		return compat.BadRequest("Invalid value '%d' for parameter '%s': Cannot be more than 2147483647", value, name)
 	}
 	*dest = value
 	return nil
 }
 
-func mismatch(v any, kind string) error {
-	shown, err := json.Marshal(v)
-	if err != nil {
-		shown = []byte("value")
+func mismatch(v any, kinds ...string) error {
+	for i, kind := range kinds {
+		kinds[i] = compat.PythonRepr(kind)
 	}
-	return compat.BadRequest("Provided object does not match schema 'image': %s is not of type %s", clip(string(shown)), kind)
+	return invalid(v, "is not of type %s", strings.Join(kinds, ", "))
+}
+
+// invalid is the 400 Fault of a value that the schema of images does not take, in the words
+// of Glance's validator.
+func invalid(v any, format string, a ...any) error {
+	return compat.BadRequest("Provided object does not match schema 'image': %s %s", clip(compat.PythonRepr(v)), fmt.Sprintf(format, a...))
 }
 
 // clip keeps a client's own words short in answers and logs.

@@ -1,6 +1,7 @@
 package images
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -191,26 +192,46 @@ func WriteFault(w http.ResponseWriter, r *http.Request, f *compat.Fault) {
 	compat.FrameworkFault(w, r, &said)
 }
 
-// readJSON reads a bounded body into v; numbers stay as they were written.
-func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
+// readJSON reads a bounded body, which is an object or a list; numbers stay as they were
+// written.
+func readJSON(w http.ResponseWriter, r *http.Request) (any, error) {
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {
-			return compat.TooLarge("The request body is larger than %d bytes.", maxBody)
+			return nil, compat.TooLarge("The request body is larger than %d bytes.", maxBody)
 		}
-		return compat.BadRequest("The request body ended before it was complete.")
+		return nil, compat.BadRequest("The request body ended before it was complete.")
 	}
+	malformed := compat.BadRequest("Malformed JSON in request body.")
 	if !utf8.Valid(raw) {
-		return compat.BadRequest("Malformed JSON in request body.")
+		return nil, malformed
 	}
-	d := json.NewDecoder(strings.NewReader(string(raw)))
+	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	err = d.Decode(v)
-	if err != nil || d.More() {
-		return compat.BadRequest("Malformed JSON in request body.")
+	var body any
+	err = d.Decode(&body)
+	if err != nil || len(bytes.TrimSpace(raw[d.InputOffset():])) > 0 {
+		return nil, malformed
 	}
-	return nil
+	switch body.(type) {
+	case map[string]any, []any:
+		return body, nil
+	}
+	return nil, compat.BadRequest("Unexpected body type. Expected list/dict.")
+}
+
+// readObject reads a body that has to be an object.
+func readObject(w http.ResponseWriter, r *http.Request) (map[string]any, error) {
+	body, err := readJSON(w, r)
+	if err != nil {
+		return nil, err
+	}
+	doc, ok := body.(map[string]any)
+	if !ok {
+		return nil, mismatch(body, "object")
+	}
+	return doc, nil
 }
 
 func (s *Service) show(w http.ResponseWriter, c *call) error {
@@ -219,13 +240,9 @@ func (s *Service) show(w http.ResponseWriter, c *call) error {
 }
 
 func (s *Service) create(w http.ResponseWriter, c *call) error {
-	var body map[string]any
-	err := readJSON(w, c.Request, &body)
+	body, err := readObject(w, c.Request)
 	if err != nil {
 		return err
-	}
-	if body == nil {
-		return compat.BadRequest("The request body must be an object.")
 	}
 	img := &Image{Owner: c.caller.ProjectID, Unnamed: true, Status: Queued, Visibility: Shared, Properties: map[string]string{}, Tags: []string{}}
 	for name, v := range body {
@@ -271,7 +288,7 @@ func newID(v any) (string, error) {
 	}
 	u, err := uuid.Parse(id)
 	if err != nil || len(id) != 36 {
-		return "", compat.BadRequest("Provided object does not match schema 'image': '%s' is not a uuid (id)", clip(id))
+		return "", invalid(id, "does not match %s", compat.PythonRepr(uuidPattern))
 	}
 	return u.String(), nil
 }

@@ -202,6 +202,17 @@ func (c *cloud) active(caller string, more ...string) string {
 	return id
 }
 
+// decoded is an answer's document.
+func decoded(t *testing.T, w *httptest.ResponseRecorder) map[string]any {
+	t.Helper()
+	var doc map[string]any
+	err := json.Unmarshal(w.Body.Bytes(), &doc)
+	if err != nil {
+		t.Fatalf("not JSON: %.300s", w.Body)
+	}
+	return doc
+}
+
 func (c *cloud) status(id string) string {
 	c.t.Helper()
 	return c.must(200, admin, "GET", "/v2/images/"+id, nil)["status"].(string)

@@ -52,6 +52,7 @@ type Image struct {
 	UpdatedAt       schema.Micros `db:"updated_at"`
 
 	Properties map[string]string `db:"-"`
+	Null       names             `db:"null_properties"` // properties that are null
 	Tags       []string          `db:"-"`
 }
 

@@ -95,8 +95,7 @@ const (
 )
 
 func (s *Service) addMember(w http.ResponseWriter, c *call) error {
-	var body map[string]any
-	err := readJSON(w, c.Request, &body)
+	body, err := readObject(w, c.Request)
 	if err != nil {
 		return err
 	}
@@ -141,8 +140,7 @@ func (s *Service) addMember(w http.ResponseWriter, c *call) error {
 }
 
 func (s *Service) setMember(w http.ResponseWriter, c *call) error {
-	var body map[string]any
-	err := readJSON(w, c.Request, &body)
+	body, err := readObject(w, c.Request)
 	if err != nil {
 		return err
 	}

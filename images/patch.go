@@ -28,12 +28,15 @@ func (s *Service) patch(w http.ResponseWriter, c *call) error {
 		w.Header().Set("Accept-Patch", patchV21+", "+patchV20)
 		return &compat.Fault{Code: http.StatusUnsupportedMediaType, Message: "The Content-Type of a patch must be one of " + patchV21 + ", " + patchV20}
 	}
-	var body []any
-	err = readJSON(w, c.Request, &body)
+	doc, err := readJSON(w, c.Request)
 	if err != nil {
 		return err
 	}
-	if body == nil || len(body) > maxPatch {
+	body, ok := doc.([]any)
+	if !ok {
+		return compat.BadRequest("Request body must be a JSON array of operation objects.")
+	}
+	if len(body) > maxPatch {
 		return compat.BadRequest("Request body must be a JSON array of at most %d operation objects.", maxPatch)
 	}
 	ops := make([]operation, 0, len(body))
@@ -56,7 +59,7 @@ func (s *Service) patch(w http.ResponseWriter, c *call) error {
 		if err != nil {
 			return err
 		}
-		if len(rec.Properties) > len(was.Properties) || len(rec.Properties) <= maxProperties {
+		if rec.countProperties() > was.countProperties() || rec.countProperties() <= maxProperties {
 			return checkQuota(&rec.Image)
 		}
 		return nil
@@ -132,12 +135,11 @@ func (o operation) apply(img *Image, c *compat.Caller) error {
 	}
 	_, base := attributes[o.name]
 	if !base {
-		_, exists := img.Properties[o.name]
-		if o.op != "add" && !exists {
+		if o.op != "add" && !img.hasProperty(o.name) {
 			return compat.Conflict("Property %s does not exist.", clip(o.name))
 		}
 		if o.op == "remove" {
-			delete(img.Properties, o.name)
+			img.removeProperty(o.name)
 			return nil
 		}
 		return setProperty(img, o.name, o.value)

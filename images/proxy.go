@@ -37,19 +37,19 @@ type (
 		Links []compat.Link `json:"links"`
 	}
 	proxyDetail struct {
-		ID         string            `json:"id"`
-		Name       *string           `json:"name"`
-		Links      []compat.Link     `json:"links"`
-		MinRAM     int64             `json:"minRam"`
-		MinDisk    int64             `json:"minDisk"`
-		Metadata   map[string]string `json:"metadata"`
-		Created    string            `json:"created"`
-		Updated    string            `json:"updated"`
-		Status     string            `json:"status"`
-		Progress   int               `json:"progress"`
-		Size       int64             `json:"OS-EXT-IMG-SIZE:size"`
-		Server     *proxyServer      `json:"server,omitempty"`
-		DiskConfig string            `json:"OS-DCF:diskConfig,omitempty"`
+		ID         string             `json:"id"`
+		Name       *string            `json:"name"`
+		Links      []compat.Link      `json:"links"`
+		MinRAM     int64              `json:"minRam"`
+		MinDisk    int64              `json:"minDisk"`
+		Metadata   map[string]*string `json:"metadata"`
+		Created    string             `json:"created"`
+		Updated    string             `json:"updated"`
+		Status     string             `json:"status"`
+		Progress   int                `json:"progress"`
+		Size       int64              `json:"OS-EXT-IMG-SIZE:size"`
+		Server     *proxyServer       `json:"server,omitempty"`
+		DiskConfig string             `json:"OS-DCF:diskConfig,omitempty"`
 	}
 	proxyServer struct {
 		ID    string        `json:"id"`
@@ -89,7 +89,7 @@ func (s *Service) detailView(_ *Service, r *compat.Request, img *Image) any {
 	}
 	v := proxyDetail{
 		ID: img.ID, Name: name(img), Links: s.imageLinks(r, img), MinRAM: img.MinRAM, MinDisk: img.MinDisk,
-		Metadata: img.Properties, Created: img.CreatedAt.ISO(), Updated: img.UpdatedAt.ISO(),
+		Metadata: img.metadata(), Created: img.CreatedAt.ISO(), Updated: img.UpdatedAt.ISO(),
 		Status: state.status, Progress: state.progress,
 	}
 	if img.HasData() {
@@ -251,11 +251,11 @@ func (s *Service) proxyMetadata(w http.ResponseWriter, r *compat.Request) error 
 	if err != nil {
 		return err
 	}
-	return r.Answer(w, map[string]any{"metadata": rec.Properties})
+	return r.Answer(w, map[string]any{"metadata": rec.metadata()})
 }
 
 // changeMeta alters an image's properties for its owner, within the bounds of both APIs.
-func (s *Service) changeMeta(r *compat.Request, fn func(map[string]string) error) (*record, error) {
+func (s *Service) changeMeta(r *compat.Request, fn func(*Image) error) (*record, error) {
 	rec, err := s.proxied(r)
 	if err != nil {
 		return nil, err
@@ -265,12 +265,12 @@ func (s *Service) changeMeta(r *compat.Request, fn func(map[string]string) error
 		if !allowed("modify_image", r.Caller, &rec.Image, "") {
 			return compat.Forbidden("You are not allowed to change the image's metadata.")
 		}
-		before := maps.Clone(rec.Properties)
-		refused = fn(rec.Properties)
+		before, had := maps.Clone(rec.Properties), rec.countProperties()
+		refused = fn(&rec.Image)
 		if refused != nil {
 			return refused
 		}
-		if len(rec.Properties) > maxImageMeta && len(rec.Properties) >= len(before) {
+		if n := rec.countProperties(); n > maxImageMeta && n >= had {
 			return compat.Forbidden("Image metadata limit exceeded")
 		}
 		for key, value := range rec.Properties {
@@ -310,22 +310,23 @@ func (s *Service) proxySetMetadata(merge bool) compat.Handler {
 		if body.Metadata == nil {
 			return compat.BadRequest("Invalid input for field/attribute metadata. Value: None. None is not of type 'object'")
 		}
-		rec, err := s.changeMeta(r, func(meta map[string]string) error {
+		rec, err := s.changeMeta(r, func(img *Image) error {
 			if !merge {
-				clear(meta)
+				clear(img.Properties)
+				img.Null = nil
 			}
 			for key, value := range body.Metadata {
 				if value == nil {
 					return mismatch(nil, "string")
 				}
-				meta[key] = *value
+				img.Properties[key] = *value
 			}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		return r.Answer(w, map[string]any{"metadata": rec.Properties})
+		return r.Answer(w, map[string]any{"metadata": rec.metadata()})
 	}
 }
 
@@ -335,11 +336,10 @@ func (s *Service) proxyMetaItem(w http.ResponseWriter, r *compat.Request) error 
 		return err
 	}
 	key := r.Var("key")
-	value, ok := rec.Properties[key]
-	if !ok {
+	if !rec.hasProperty(key) {
 		return compat.NotFound("Metadata item was not found")
 	}
-	return r.Answer(w, map[string]any{"meta": map[string]string{key: value}})
+	return r.Answer(w, map[string]any{"meta": map[string]*string{key: rec.metadata()[key]}})
 }
 
 func (s *Service) proxySetMetaItem(w http.ResponseWriter, r *compat.Request) error {
@@ -355,8 +355,8 @@ func (s *Service) proxySetMetaItem(w http.ResponseWriter, r *compat.Request) err
 	if len(body.Meta) != 1 || !ok || value == nil {
 		return compat.BadRequest("Request body and URI mismatch")
 	}
-	_, err = s.changeMeta(r, func(meta map[string]string) error {
-		meta[key] = *value
+	_, err = s.changeMeta(r, func(img *Image) error {
+		img.Properties[key] = *value
 		return nil
 	})
 	if err != nil {
@@ -367,11 +367,11 @@ func (s *Service) proxySetMetaItem(w http.ResponseWriter, r *compat.Request) err
 
 func (s *Service) proxyDeleteMetaItem(w http.ResponseWriter, r *compat.Request) error {
 	key := r.Var("key")
-	_, err := s.changeMeta(r, func(meta map[string]string) error {
-		if _, ok := meta[key]; !ok {
+	_, err := s.changeMeta(r, func(img *Image) error {
+		if !img.hasProperty(key) {
 			return compat.NotFound("Invalid metadata key")
 		}
-		delete(meta, key)
+		img.removeProperty(key)
 		return nil
 	})
 	if err != nil {

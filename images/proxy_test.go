@@ -27,6 +27,15 @@ func (c *cloud) compute() http.Handler {
 	return api
 }
 
+// compat calls the compute API as alice, at 2.1.
+func (c *cloud) compat(api http.Handler, method, path, body string) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, "http://cloud/v2.1"+path, strings.NewReader(body))
+	r.Header.Set("X-Test-Caller", alice)
+	w := httptest.NewRecorder()
+	api.ServeHTTP(w, r)
+	return w
+}
+
 func TestComputeProxy(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		id := c.active(alice, `"auto_disk_config": "True"`, `"instance_uuid": "s1"`, `"image_type": "snapshot"`)

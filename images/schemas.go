@@ -58,7 +58,7 @@ func orNull(values []string) []any {
 	return list
 }
 
-const uuidPattern = `^([0-9a-fA-F]){8}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){4}-([0-9a-fA-F]){12}$`
+var uuidPattern = uuidRE.String()
 
 func selfLink() []any { return []any{object{"rel": "self", "href": "{self}"}} }
 
@@ -89,12 +89,6 @@ var imageSchema = object{
 		"self":             fixedBy(typed("An image self url", "string")),
 		"file":             fixedBy(typed("An image file url", "string")),
 		"schema":           fixedBy(typed("An image schema url", "string")),
-		"architecture":     with(typed("Operating system architecture", "string"), object{"is_base": false}),
-		"instance_uuid":    with(typed("Metadata which can be used to record which instance this image is associated with.", "string"), object{"is_base": false}),
-		"kernel_id":        with(typed("ID of image stored in Glance that should be used as the kernel when booting an AMI-style image.", "null", "string"), object{"is_base": false}),
-		"ramdisk_id":       with(typed("ID of image stored in Glance that should be used as the ramdisk when booting an AMI-style image.", "null", "string"), object{"is_base": false}),
-		"os_distro":        with(typed("Common name of operating system distribution", "string"), object{"is_base": false}),
-		"os_version":       with(typed("Operating system version as specified by the distributor", "string"), object{"is_base": false}),
 	},
 	"additionalProperties": object{"type": "string"},
 	"links": []any{
@@ -102,6 +96,13 @@ var imageSchema = object{
 		object{"rel": "enclosure", "href": "{file}"},
 		object{"rel": "describedby", "href": "{schema}"},
 	},
+}
+
+func init() {
+	properties := imageSchema["properties"].(object)
+	for name, p := range documented {
+		properties[name] = p.schema()
+	}
 }
 
 var memberSchema = object{

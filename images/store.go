@@ -18,7 +18,7 @@ const columns = `i.id, i.uuid, COALESCE(i.owner, '') AS owner, COALESCE(i.name, 
  COALESCE(i.container_format, '') AS container_format, COALESCE(i.disk_format, '') AS disk_format,
  i.min_ram, i.min_disk, COALESCE(i.size, 0) AS size, COALESCE(i.virtual_size, 0) AS virtual_size,
  COALESCE(i.checksum, '') AS checksum, COALESCE(i.hash_value, '') AS hash_value, i.data_file,
- i.staged_file, i.upload, i.beat, i.charged, i.failure, i.revision, i.created_at, i.updated_at`
+ i.staged_file, i.upload, i.beat, i.charged, i.failure, i.revision, i.null_properties, i.created_at, i.updated_at`
 
 const selectImage = `SELECT ` + columns + ` FROM images i WHERE i.uuid = ? AND i.deleted_at = 0`
 
@@ -137,8 +137,8 @@ func boolean(b bool) int {
 
 const insertImage = `
 INSERT INTO images (uuid, owner, name, status, visibility, protected, os_hidden, container_format,
- disk_format, min_ram, min_disk, size, checksum, hash_value, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+ disk_format, min_ram, min_disk, size, checksum, hash_value, null_properties, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
 // insert makes an image and counts it against its owner's quota. It returns a 409 Fault
 // when the id was ever used, and a 413 Fault when the project has its fill.
@@ -161,7 +161,7 @@ func (s *Service) insertIn(ctx context.Context, tx *schema.Tx, img *Image) error
 			sql.NullString{String: img.Name, Valid: !img.Unnamed}, img.Status, img.Visibility,
 			boolean(img.Protected), boolean(img.Hidden), nullable(img.ContainerFormat),
 			nullable(img.DiskFormat), img.MinRAM, img.MinDisk, size, nullable(img.Checksum),
-			nullable(img.SHA512), now, now)
+			nullable(img.SHA512), img.Null, now, now)
 		if schema.Duplicate(err) {
 			return compat.Conflict("Image ID %s already exists!", img.ID)
 		}
@@ -182,7 +182,7 @@ func (s *Service) insertIn(ctx context.Context, tx *schema.Tx, img *Image) error
 
 const updateImage = `
 UPDATE images SET owner = ?, name = ?, visibility = ?, protected = ?, os_hidden = ?,
- container_format = ?, disk_format = ?, min_ram = ?, min_disk = ?, updated_at = ?,
+ container_format = ?, disk_format = ?, min_ram = ?, min_disk = ?, null_properties = ?, updated_at = ?,
  revision = revision + 1
 WHERE id = ? AND revision = ? AND deleted_at = 0`
 
@@ -196,7 +196,7 @@ func (s *Service) update(ctx context.Context, tx *schema.Tx, was, is *record) er
 	ok, err := schema.Changed(tx.ExecContext(ctx, updateImage, nullable(is.Owner),
 		sql.NullString{String: is.Name, Valid: !is.Unnamed}, is.Visibility, boolean(is.Protected),
 		boolean(is.Hidden), nullable(is.ContainerFormat), nullable(is.DiskFormat), is.MinRAM,
-		is.MinDisk, is.UpdatedAt, was.Key, was.Revision))
+		is.MinDisk, is.Null, is.UpdatedAt, was.Key, was.Revision))
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,9 @@ func (e *encoder) image(i *Image) {
 	for _, name := range slices.Sorted(keys(i.Properties)) {
 		e.str(name, i.Properties[name])
 	}
+	for _, name := range i.Null {
+		e.opt(name, "")
+	}
 	if i.Unnamed {
 		e.opt("name", "")
 	} else {
