@@ -70,6 +70,11 @@ func (h *Host) Up(now schema.Micros) bool {
 // Need is what a server takes of a host.
 type Need struct{ VCPUs, MemoryMB, DiskGB int }
 
+// Plus gives the sum.
+func (n Need) Plus(o Need) Need {
+	return Need{n.VCPUs + o.VCPUs, n.MemoryMB + o.MemoryMB, n.DiskGB + o.DiskGB}
+}
+
 // Minus gives the difference, for a resize.
 func (n Need) Minus(o Need) Need {
 	return Need{n.VCPUs - o.VCPUs, n.MemoryMB - o.MemoryMB, n.DiskGB - o.DiskGB}
@@ -235,59 +240,6 @@ func orObject(s string) string {
 		return "{}"
 	}
 	return s
-}
-
-// The claim is decided by the row, however many API processes schedule at once.
-const claim = `
-UPDATE hosts SET vcpus_used = vcpus_used + ?, memory_mb_used = memory_mb_used + ?,
-  disk_gb_used = disk_gb_used + ?, servers = servers + ?, updated_at = ?
-WHERE name = ? AND disabled = 0 AND forced_down = 0
-  AND vcpus_used + ? <= vcpus * cpu_ratio
-  AND memory_mb_used + ? <= (memory_mb - reserved_memory_mb) * ram_ratio
-  AND disk_gb_used + ? <= disk_gb * disk_ratio`
-
-// Claim takes room for n servers of one size on a host; false when there is not enough.
-func (s *Service) Claim(ctx context.Context, tx *schema.Tx, host string, need Need, n int) (bool, error) {
-	v, m, d := need.VCPUs*n, need.MemoryMB*n, need.DiskGB*n
-	ok, err := schema.Changed(tx.ExecContext(ctx, claim, v, m, d, n, s.clock.Now(), host, v, m, d))
-	if err != nil {
-		return false, fmt.Errorf("claim room on host %s: %w", host, err)
-	}
-	return ok, nil
-}
-
-// Grow changes the claim of one server on a host; what it needs more must fit.
-func (s *Service) Grow(ctx context.Context, tx *schema.Tx, host string, by Need) (bool, error) {
-	more := Need{max(by.VCPUs, 0), max(by.MemoryMB, 0), max(by.DiskGB, 0)}
-	ok, err := schema.Changed(tx.ExecContext(ctx, claim, by.VCPUs, by.MemoryMB, by.DiskGB, 0, s.clock.Now(), host,
-		more.VCPUs, more.MemoryMB, more.DiskGB))
-	if err != nil {
-		return false, fmt.Errorf("change a claim on host %s: %w", host, err)
-	}
-	return ok, nil
-}
-
-const give = `
-UPDATE hosts SET vcpus_used = vcpus_used - ?, memory_mb_used = memory_mb_used - ?,
-  disk_gb_used = disk_gb_used - ?, servers = servers - ?, updated_at = ?
-WHERE name = ?`
-
-// Give returns the room of n servers; Shrink that of a part of one.
-func (s *Service) Give(ctx context.Context, tx *schema.Tx, host string, need Need, n int) error {
-	_, err := tx.ExecContext(ctx, give, need.VCPUs*n, need.MemoryMB*n, need.DiskGB*n, n, s.clock.Now(), host)
-	if err != nil {
-		return fmt.Errorf("give back room on host %s: %w", host, err)
-	}
-	return nil
-}
-
-// Shrink gives back a part of one server's claim.
-func (s *Service) Shrink(ctx context.Context, tx *schema.Tx, host string, by Need) error {
-	_, err := tx.ExecContext(ctx, give, by.VCPUs, by.MemoryMB, by.DiskGB, 0, s.clock.Now(), host)
-	if err != nil {
-		return fmt.Errorf("give back room on host %s: %w", host, err)
-	}
-	return nil
 }
 
 const countFailure = `UPDATE hosts SET failures = CASE WHEN ? THEN 0 ELSE failures + 1 END WHERE name = ? AND (? = 0 OR failures > 0)`

@@ -34,6 +34,10 @@ var words = map[Dialect]map[string]string{
 		"of servers": "", // where an index is dropped
 
 		"when": "WHEN", "then": "BEGIN", "end": "END;", // of a trigger
+
+		"greatest": "MAX",
+		"unquoted": "", // the text of a string in JSON
+		"newid":    "LOWER(HEX(RANDOMBLOB(4)) || '-' || HEX(RANDOMBLOB(2)) || '-4' || SUBSTR(HEX(RANDOMBLOB(2)), 2) || '-a' || SUBSTR(HEX(RANDOMBLOB(2)), 2) || '-' || HEX(RANDOMBLOB(6)))",
 	},
 	MySQL: {
 		"id":       "BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY",
@@ -45,6 +49,7 @@ var words = map[Dialect]map[string]string{
 		"nocase":   "VARCHAR(255)",
 		"bool":     "TINYINT",
 		"when":     "BEGIN IF", "then": "THEN", "end": "END IF; END;",
+		"greatest": "GREATEST", "unquoted": "JSON_UNQUOTE", "newid": "UUID()",
 		"table": "ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE={{collation}}",
 	},
 }

@@ -17,6 +17,10 @@ type Totals struct {
 	Living   []string                // uuids of servers that are not deleted
 }
 
+// A migration that no server knows of any more is not under way.
+const selectOpenMigrations = `SELECT ` + migrationColumns + ` FROM migrations
+WHERE id IN (SELECT migration_id FROM servers WHERE deleted = 0 AND migration_id IS NOT NULL)`
+
 const selectHolding = `SELECT ` + columns + ` FROM servers WHERE deleted = 0 ORDER BY id`
 
 // Total adds up what servers hold, for comparison with what hosts, quotas and networks have
@@ -28,15 +32,24 @@ func Total(ctx context.Context, q schema.Querier) (*Totals, error) {
 	if err != nil {
 		return nil, fmt.Errorf("add servers up: %w", err)
 	}
+	var migrations []migration
+	err = q.SelectContext(ctx, &migrations, selectOpenMigrations)
+	if err != nil {
+		return nil, fmt.Errorf("add servers up: %w", err)
+	}
+	under := map[string]*migration{}
+	for i := range migrations {
+		under[migrations[i].ServerUUID] = &migrations[i]
+	}
 	for i := range list {
 		v := &list[i]
+		m := under[v.UUID]
 		t.Living = append(t.Living, v.UUID)
-		if v.Claimed && v.Host != nil {
-			sum, held := t.Hosts[*v.Host], v.held()
-			t.Hosts[*v.Host] = hosts.Need{VCPUs: sum.VCPUs + held.VCPUs, MemoryMB: sum.MemoryMB + held.MemoryMB, DiskGB: sum.DiskGB + held.DiskGB}
+		if v.Host != nil {
+			t.Hosts[*v.Host] = t.Hosts[*v.Host].Plus(v.heldIn(m))
 			t.Claims[*v.Host]++
 		}
-		sum, d := t.Projects[v.ProjectID], v.quota()
+		sum, d := t.Projects[v.ProjectID], v.quotaIn(m)
 		t.Projects[v.ProjectID] = quotas.Delta{Instances: sum.Instances + d.Instances, Cores: sum.Cores + d.Cores, RAM: sum.RAM + d.RAM}
 	}
 	var batches []batch // what they have not made yet is taken already

@@ -590,7 +590,7 @@ func (s *Service) launchOne(ctx context.Context, tx *schema.Tx, p *plan, v *Serv
 	}
 	s.withSource(g)
 	g.AdminPass = p.adminPass
-	_, err = s.queue(ctx, tx, v, work.Spawn, work.Args{Guest: *g, PowerOn: true}, actionID)
+	_, err = s.queue(ctx, tx, v, opCreate, work.Spawn, work.Args{Guest: *g, PowerOn: true}, actionID)
 	return err
 }
 
@@ -598,18 +598,18 @@ func (s *Service) launchOne(ctx context.Context, tx *schema.Tx, p *plan, v *Serv
 // with the fault that clients read.
 func (s *Service) place(ctx context.Context, tx *schema.Tx, v *Server, spec *scheduler.Spec, all []hosts.Host) error {
 	for _, h := range scheduler.Order(all, spec, s.Clock.Now()) {
-		ok, err := s.Hosts.Claim(ctx, tx, h.Name, spec.Need, 1)
+		ok, err := s.Hosts.Claim(ctx, tx, v.UUID, h.Name, hosts.ForServer, spec.Need)
 		if err != nil {
 			return err
 		}
 		if ok {
 			name, node, zone := h.Name, h.Node, h.Zone
-			v.Host, v.Node, v.Zone, v.Claimed = &name, &node, &zone, true
+			v.Host, v.Node, v.Zone = &name, &node, &zone
 			v.Attempts++
 			return nil
 		}
 	}
-	v.Host, v.Node, v.Zone, v.Claimed = nil, nil, nil, false
+	v.Host, v.Node, v.Zone = nil, nil, nil
 	v.VMState, v.TaskState = ErrorVM, nil
 	message := noValidHost
 	details := fmt.Sprintf("None of the %d compute hosts on record has room for %d vcpus, %d MiB of memory and %d GiB of disk, and passes the filters.",

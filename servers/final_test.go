@@ -82,8 +82,11 @@ func TestFailedConfirmsAndRevertsShow(t *testing.T) {
 					t.Errorf("%s failed: the newest action is %v", action, last)
 				}
 				v, err := get(t.Context(), c.db, id)
-				if err != nil || v.OldState != nil {
-					t.Errorf("%s failed: old state %v, %v", action, v.OldState, err)
+				if err != nil || v.MigrationID != nil {
+					t.Errorf("%s failed: migration %v, %v", action, v.MigrationID, err)
+				}
+				if n := c.count("SELECT COUNT(*) FROM migrations WHERE server_uuid = '" + id + "' AND status = 'error'"); n != 1 {
+					t.Errorf("%s failed: %d failed migrations on record", action, n)
 				}
 				c.audit()
 			}

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"kilonova/compat"
-	"kilonova/hosts"
 	"kilonova/schema"
 	"kilonova/work"
 )
@@ -22,6 +21,8 @@ type finished struct {
 	Host       string        `db:"host"`
 	ServerUUID string        `db:"server_uuid"`
 	Kind       work.Kind     `db:"kind"`
+	Operation  string        `db:"operation"` // of the state table, that made it
+	VMState    VMState       `db:"vm_state"`  // of the server, before
 	Generation int64         `db:"generation"`
 	ActionID   int64         `db:"action_id"`
 	ImageID    string        `db:"image_id"` // that a snapshot was to fill
@@ -36,7 +37,7 @@ type finished struct {
 
 // workColumns are the columns of finished. A result that is longer than any that may be
 // believed is not read: only its length is.
-var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, generation, action_id, image_id, state, created_at, deadline, kept,
+var workColumns = fmt.Sprintf(`id, host, server_uuid, kind, operation, vm_state, generation, action_id, image_id, state, created_at, deadline, kept,
   CASE WHEN LENGTH(result) <= CASE WHEN kind IN ('console_output', 'diagnostics') THEN %d ELSE %d END THEN result END AS result,
   COALESCE(LENGTH(result), 0) AS result_length`, work.MaxAnswer, work.MaxReport)
 
@@ -208,210 +209,6 @@ func (s *Service) dropSnapshot(ctx context.Context, f *finished) error {
 	return s.Images.Fail(ctx, f.ImageID, "the snapshot failed")
 }
 
-// apply changes the server as the state table says, and what belongs to the kind of work.
-// It gives the host to ring when it queued more work.
-func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finished, ok bool, res work.Result, all []hosts.Host) (string, error) {
-	t, known := byKind(f.Kind)
-	if !known {
-		return "", fmt.Errorf("work of unknown kind %q", f.Kind)
-	}
-	if f.Kind == work.Spawn && !ok {
-		return s.failedSpawn(ctx, tx, v, f, res, all)
-	}
-	err := s.endAction(ctx, tx, f.ActionID, ok, res.Message, res.Detail)
-	if err != nil {
-		return "", err
-	}
-	if f.Kind == work.Delete && ok {
-		return "", s.bury(ctx, tx, v)
-	}
-	set := s.outcome(v, t, ok, res)
-	err = s.settle(ctx, tx, v, f.Kind, ok, set)
-	if err != nil {
-		return "", err
-	}
-	return "", s.set(ctx, tx, v, true, set)
-}
-
-// outcome is what the state table says of a finished piece of work.
-func (s *Service) outcome(v *Server, t transition, ok bool, res work.Result) change {
-	set := change{"task_state": nil, "power_state": res.PowerState, "progress": 0}
-	now := s.Clock.Now()
-	if ok {
-		if t.Done != "" {
-			set["vm_state"] = t.Done
-		}
-		if t.Launches {
-			set["launched_at"] = now
-		}
-		if t.Done == Active {
-			set["fault_code"], set["fault_message"], set["fault_details"] = 0, nil, nil
-		}
-		return set
-	}
-	failed := t.Failed
-	if failed == ErrorVM && t.Kind != work.Rebuild && t.Kind != work.Delete && res.PowerState == work.PoweredOn && (t.Kind == work.HardReboot || t.Kind == work.SoftReboot) {
-		failed = Active
-	}
-	if failed != "" {
-		set["vm_state"] = failed
-	}
-	for k, val := range faultOf(http.StatusInternalServerError, res.Message, res.Detail, now) {
-		set[k] = val
-	}
-	return set
-}
-
-func faultOf(code int, message, detail string, now schema.Micros) change {
-	if message == "" {
-		message = "The operation failed on the compute host."
-	}
-	return change{"fault_code": code, "fault_message": message, "fault_details": detail, "fault_at": now}
-}
-
-// settle does what the kinds of work want beside the state: flavors, claims and quota of a
-// resize, the vm_state that a rebuild or resize comes back to, images that failed.
-func (s *Service) settle(ctx context.Context, tx *schema.Tx, v *Server, kind work.Kind, ok bool, set change) error {
-	o := v.before()
-	switch kind {
-	case work.Spawn:
-		err := s.Hosts.Built(ctx, tx, v.HostName(), ok)
-		if err != nil {
-			return err
-		}
-		return s.Networks.SetActive(ctx, tx, v.UUID, true)
-	case work.Delete: // it failed; what it ended is over all the same
-		now := v.Flavor()
-		return s.endResize(ctx, tx, v, set, &now)
-	case work.Rebuild:
-		set["old_state"] = nil
-		if ok && o.VMState == Stopped {
-			set["vm_state"] = Stopped
-		}
-	case work.ResizePrep:
-		switch {
-		case o.Old == nil || o.New == nil:
-		case !ok:
-			set["old_state"] = nil
-			return s.shrinkTo(ctx, tx, v, *o.Old)
-		default:
-			flavorColumns(set, *o.New)
-		}
-	case work.ConfirmResize:
-		if ok && (o.VMState == Stopped || set["power_state"] == work.Shutdown) {
-			set["vm_state"] = Stopped
-		}
-		return s.endResize(ctx, tx, v, set, o.New)
-	case work.RevertResize:
-		if ok && o.VMState == Stopped {
-			set["vm_state"] = Stopped
-		}
-		return s.endResize(ctx, tx, v, set, o.Old)
-	}
-	return nil
-}
-
-// endResize leaves the server with one of the two flavors, whether its host could do its
-// part or not: a failure shows in the state, and holds nothing.
-func (s *Service) endResize(ctx context.Context, tx *schema.Tx, v *Server, set change, f *work.Flavor) error {
-	set["old_state"] = nil
-	if f == nil {
-		return nil
-	}
-	flavorColumns(set, *f)
-	return s.shrinkTo(ctx, tx, v, *f)
-}
-
-func flavorColumns(set change, f work.Flavor) {
-	set["flavor_id"], set["flavor_name"], set["vcpus"], set["memory_mb"] = f.ID, f.Name, f.VCPUs, f.MemoryMB
-	set["root_gb"], set["ephemeral_gb"], set["swap_mb"], set["extra_specs"] = f.RootGB, f.EphemeralGB, f.SwapMB, encode(orEmpty(f.ExtraSpecs))
-}
-
-// shrinkTo gives back what the server holds beyond the flavor that it ends up with.
-func (s *Service) shrinkTo(ctx context.Context, tx *schema.Tx, v *Server, f work.Flavor) error {
-	err := s.Hosts.Shrink(ctx, tx, v.HostName(), v.held().Minus(needOf(f)))
-	if err != nil {
-		return err
-	}
-	now := v.quota()
-	now.Instances, now.Cores, now.RAM = 0, now.Cores-f.VCPUs, now.RAM-f.MemoryMB
-	return s.Quotas.Give(ctx, tx, v.ProjectID, v.UserID, now)
-}
-
-// failedSpawn tries the next host, up to the limit, and then leaves the server in ERROR
-// with nothing held but its quota, which ERROR servers count for.
-func (s *Service) failedSpawn(ctx context.Context, tx *schema.Tx, v *Server, f *finished, res work.Result, all []hosts.Host) (string, error) {
-	err := s.Hosts.Built(ctx, tx, v.HostName(), false)
-	if err != nil {
-		return "", err
-	}
-	err = s.Hosts.Give(ctx, tx, v.HostName(), v.held(), 1)
-	if err != nil {
-		return "", err
-	}
-	if res.Retry && v.Attempts < s.MaxAttempts && !v.placement().Forced {
-		host, err := s.reschedule(ctx, tx, v, f, all)
-		if err != nil || host != "" {
-			return host, err
-		}
-	}
-	err = s.Networks.Release(ctx, tx, v.UUID)
-	if err != nil {
-		return "", err
-	}
-	err = s.endAction(ctx, tx, f.ActionID, false, res.Message, res.Detail)
-	if err != nil {
-		return "", err
-	}
-	message := res.Message
-	if v.Attempts > 1 {
-		message = fmt.Sprintf("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance %s.", v.UUID)
-	}
-	set := faultOf(http.StatusInternalServerError, message, res.Detail, s.Clock.Now())
-	set["vm_state"], set["task_state"], set["claimed"] = ErrorVM, nil, false
-	set["host"], set["node"], set["zone"] = nil, nil, nil
-	set["power_state"] = work.NoState
-	return "", s.set(ctx, tx, v, true, set)
-}
-
-// reschedule gives the server to another host; "" when none has room.
-func (s *Service) reschedule(ctx context.Context, tx *schema.Tx, v *Server, f *finished, all []hosts.Host) (string, error) {
-	tried := []string{}
-	if v.TriedHosts != nil {
-		decode(*v.TriedHosts, &tried)
-	}
-	tried = append(tried, v.HostName())
-	v.TriedHosts = encodePtr(tried)
-	spec, err := s.specFor(ctx, tx, v)
-	if err != nil {
-		return "", err
-	}
-	again := *v
-	again.VMState = Building
-	err = s.place(ctx, tx, &again, &spec, all)
-	if err != nil || again.Host == nil {
-		return "", err
-	}
-	err = s.Networks.BindHost(ctx, tx, v.UUID, *again.Host)
-	if err != nil {
-		return "", err
-	}
-	err = s.set(ctx, tx, v, true, change{"host": again.Host, "node": again.Node, "zone": again.Zone, "attempts": again.Attempts,
-		"tried_hosts": v.TriedHosts, "task_state": Scheduling})
-	if err != nil {
-		return "", err
-	}
-	again.Generation = v.Generation
-	g, err := s.guest(ctx, tx, &again)
-	if err != nil {
-		return "", err
-	}
-	s.withSource(g)
-	g.AdminPass = s.keptPassword(ctx, f)
-	_, err = s.queue(ctx, tx, &again, work.Spawn, work.Args{Guest: *g, PowerOn: true}, f.ActionID)
-	return *again.Host, err
-}
-
 const (
 	endEvent = `
 UPDATE instance_events SET finish_time = ?, result = ?, traceback = ?, details = ? WHERE action_id = ? AND finish_time = 0`
@@ -441,10 +238,11 @@ func (s *Service) endAction(ctx context.Context, tx *schema.Tx, actionID int64, 
 
 // call asks the server's host something and waits for the answer: console output,
 // diagnostics. Nothing of the server changes.
-func (s *Service) call(r *compat.Request, v *Server, kind work.Kind, args work.Args) (work.Result, error) {
+func (s *Service) call(r *compat.Request, v *Server, op string, args work.Args) (work.Result, error) {
+	kind := transitions[op].Kind
 	ctx, cancel := context.WithTimeout(r.Context(), work.Deadlines[kind])
 	defer cancel()
-	id, err := s.queue(ctx, s.DB, v, kind, args, 0)
+	id, err := s.queue(ctx, s.DB, v, op, kind, args, 0)
 	if err != nil {
 		return work.Result{}, err
 	}

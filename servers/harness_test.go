@@ -312,7 +312,14 @@ func (c *cloud) audit() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	claimed, err := hosts.AllClaimed(ctx, c.db)
+	if err != nil {
+		c.t.Fatal(err)
+	}
 	for _, h := range list {
+		if rows := claimed[h.Name]; rows.Need != want.Hosts[h.Name] || rows.Servers != want.Claims[h.Name] {
+			c.t.Errorf("host %s has claims of %+v; its servers hold %+v", h.Name, rows, want.Hosts[h.Name])
+		}
 		have := hosts.Need{VCPUs: h.VCPUsUsed, MemoryMB: h.MemoryMBUsed, DiskGB: h.DiskGBUsed}
 		if have != want.Hosts[h.Name] || h.Servers != want.Claims[h.Name] {
 			c.t.Errorf("host %s has %+v for %d servers on record; they hold %+v for %d", h.Name, have, h.Servers, want.Hosts[h.Name], want.Claims[h.Name])

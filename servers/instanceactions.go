@@ -252,7 +252,7 @@ func (s *Service) consoleOutput(w http.ResponseWriter, r *compat.Request) error 
 		}
 		args.Length = max(args.Length, 0) // -1 asks for everything
 	}
-	res, err := s.call(r, v, work.ConsoleOutput, args)
+	res, err := s.call(r, v, opConsole, args)
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func (s *Service) diagnostics(w http.ResponseWriter, r *compat.Request) error {
 	if v.PowerState != work.PoweredOn {
 		return t.conflict(v, "power state", v.PowerState.String())
 	}
-	res, err := s.call(r, v, work.Diagnose, work.Args{Guest: work.Guest{ID: v.ID, UUID: v.UUID}})
+	res, err := s.call(r, v, opDiagnostics, work.Args{Guest: work.Guest{ID: v.ID, UUID: v.UUID}})
 	if err != nil {
 		return err
 	}

@@ -50,11 +50,11 @@ func (s *Service) endOverdue(ctx context.Context) error {
 }
 
 func (s *Service) endOne(ctx context.Context, f *finished) error {
-	switch f.Kind {
-	case work.ConsoleOutput, work.Diagnose:
+	switch t := transitions[f.Operation]; {
+	case t.Asks:
 		_, err := s.DB.ExecContext(ctx, removeWork, f.ID, f.State)
 		return wrap(err, "remove work %d", f.ID)
-	case work.Delete:
+	case t.Buries:
 		return s.endDelete(ctx, f)
 	}
 	res := work.Result{Message: "The compute host did not finish in time.", Detail: fmt.Sprintf("%s on host %s passed its deadline", f.Kind, f.Host)}
@@ -122,11 +122,12 @@ const guestStarted = `vm_state = 'stopped' AND power_state = 1 AND task_state IS
 // followStarted stops guests again that somebody started behind the cloud's back.
 func (s *Service) followStarted(ctx context.Context) error {
 	return s.sweepServers(ctx, "stop the started guest of", guestStarted, nil, func(ctx context.Context, v *Server) error {
-		return s.keep(ctx, v, change{"task_state": PoweringOff}, work.Stop, work.Args{ShutdownTimeout: int(s.ShutdownTimeout.Seconds())})
+		return s.keep(ctx, v, opStop)
 	})
 }
 
-const oldResize = `vm_state = 'resized' AND task_state IS NULL AND updated_at < ?`
+const oldResize = `vm_state = 'resized' AND task_state IS NULL AND updated_at < ?
+  AND migration_id IN (SELECT id FROM migrations WHERE status = 'finished')`
 
 // confirmOld confirms resizes that nobody confirmed or reverted in the window, if there is
 // one.
@@ -136,29 +137,32 @@ func (s *Service) confirmOld(ctx context.Context) error {
 	}
 	before := s.Clock.Now() - schema.Micros(s.ResizeConfirmWindow.Microseconds())
 	return s.sweepServers(ctx, "confirm the resize of", oldResize, []any{before}, func(ctx context.Context, v *Server) error {
-		o := v.before()
-		if o.Confirming {
-			return nil
-		}
-		o.Confirming = true
-		return s.keep(ctx, v, change{"old_state": encode(o)}, work.ConfirmResize, work.Args{})
+		return s.keep(ctx, v, opConfirm)
 	})
 }
 
-// keep changes a server and gives its host work for which nobody asked.
-func (s *Service) keep(ctx context.Context, v *Server, set change, kind work.Kind, args work.Args) error {
+// keep begins an operation for which nobody asked: it is no action on record.
+func (s *Service) keep(ctx context.Context, v *Server, op string) error {
+	t := transitions[op]
 	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		copied := *v
-		err := s.set(ctx, tx, &copied, true, set)
+		b := &beginning{s: s, ctx: ctx, tx: tx, v: &copied, set: change{}}
+		if t.Task != "" {
+			b.set["task_state"] = t.Task
+		}
+		prepare := t.Prepare
+		if prepare == nil {
+			prepare = prepareGuest
+		}
+		args, err := prepare(b)
 		if err != nil {
 			return err
 		}
-		g, err := s.guest(ctx, tx, &copied)
+		err = s.set(ctx, tx, b.v, true, b.set)
 		if err != nil {
 			return err
 		}
-		args.Guest = *g
-		_, err = s.queue(ctx, tx, &copied, kind, args, 0)
+		_, err = s.queue(ctx, tx, b.v, op, t.Kind, *args, 0)
 		return err
 	})
 	if err == nil {

@@ -254,7 +254,7 @@ var oneLine = strings.Join(strings.Fields(columns), " ")
 // this one does not, is not read: a page of a thousand would carry megabytes of it.
 func listColumns(image, attributes bool) string {
 	out := oneLine
-	drop := []string{"key_data", "files", "tried_hosts", "old_state"}
+	drop := []string{"key_data", "files", "tried_hosts"}
 	if !attributes {
 		drop = append(drop, "user_data")
 	}

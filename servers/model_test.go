@@ -551,12 +551,13 @@ type modelWork struct {
 	State      work.State `db:"state"`
 	ImageID    string     `db:"image_id"`
 	ClaimedBy  string     `db:"claimed_by"`
+	VMState    VMState    `db:"vm_state"`
 }
 
 // open lists what hosts that are up can work on: of each server the oldest piece.
 func (m *model) open() []modelWork {
 	var rows, out []modelWork
-	m.must(m.c.db.Select(&rows, "SELECT id, host, server_uuid, kind, generation, state, image_id, claimed_by FROM work WHERE state IN ('queued', 'running') ORDER BY id"))
+	m.must(m.c.db.Select(&rows, "SELECT id, host, server_uuid, kind, generation, state, image_id, claimed_by, vm_state FROM work WHERE state IN ('queued', 'running') ORDER BY id"))
 	seen := map[string]bool{}
 	for _, w := range rows {
 		if m.up[w.Host] && !seen[w.Host+w.ServerUUID] {
@@ -636,7 +637,7 @@ func (m *model) carryOut(w modelWork, current bool) (work.State, work.Result) {
 		m.guests[id] = work.PoweredOn
 	case work.Rebuild:
 		m.guests[id] = work.PoweredOn
-		if o := m.row(id).before(); o.VMState == Stopped {
+		if w.VMState == Stopped {
 			m.guests[id] = work.Shutdown
 		}
 	case work.Snapshot:
@@ -692,11 +693,13 @@ func (m *model) even(when string) {
 	none("pieces of work", "work")
 	none("servers with a task", "servers WHERE deleted = 0 AND task_state IS NOT NULL")
 	none("servers in no final state", "servers WHERE deleted = 0 AND vm_state NOT IN ('active', 'stopped', 'paused', 'suspended', 'resized', 'error')")
-	none("servers that remember an operation", "servers WHERE old_state IS NOT NULL AND vm_state <> 'resized'")
-	none("servers that forgot their resize", "servers WHERE deleted = 0 AND old_state IS NULL AND vm_state = 'resized'")
-	none("resizes that are confirmed for ever", `servers WHERE old_state LIKE '%"confirming":true%'`)
-	none("claims without a host", "servers WHERE claimed = 1 AND (host IS NULL OR deleted = 1)")
-	none("hosts without a claim", "servers WHERE deleted = 0 AND claimed = 0 AND host IS NOT NULL")
+	none("servers that remember an operation", "servers WHERE migration_id IS NOT NULL AND vm_state <> 'resized'")
+	none("servers that forgot their resize", "servers WHERE deleted = 0 AND migration_id IS NULL AND vm_state = 'resized'")
+	none("migrations in no final status", "migrations WHERE status NOT IN ('finished', 'confirmed', 'reverted', 'error')")
+	none("resizes that no server waits for", "migrations m WHERE m.status = 'finished' AND NOT EXISTS (SELECT 1 FROM servers s WHERE s.migration_id = m.id AND s.vm_state = 'resized')")
+	none("claims of no server on that host", "claims c WHERE NOT EXISTS (SELECT 1 FROM servers s WHERE s.uuid = c.server_uuid AND s.host = c.host AND s.deleted = 0)")
+	none("servers on a host without one claim to be there", "servers s WHERE deleted = 0 AND host IS NOT NULL AND (SELECT COUNT(*) FROM claims c WHERE c.server_uuid = s.uuid AND c.host = s.host AND c.purpose = 'server') <> 1")
+	none("claims of a resize that is over", "claims c WHERE c.purpose = 'resize' AND NOT EXISTS (SELECT 1 FROM servers s WHERE s.uuid = c.server_uuid AND s.migration_id IS NOT NULL)")
 	none("events that never ended", "instance_events WHERE finish_time = 0 OR result IS NULL")
 	none("failed events of actions that look well", "instance_events e JOIN instance_actions a ON a.id = e.action_id WHERE e.result = 'Error' AND a.message IS NULL")
 	none("images that stay queued", "images WHERE deleted_at = 0 AND status <> 'active'")

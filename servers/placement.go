@@ -43,7 +43,7 @@ func placementOf(p *plan) *string {
 // fits, on no host that failed already.
 func (s *Service) specFor(ctx context.Context, q schema.Querier, v *Server) (scheduler.Spec, error) {
 	p := v.placement()
-	spec := scheduler.Spec{Need: v.held(), Zone: deref(v.PinnedZone), Host: p.Host, Node: p.Node, Forced: p.Forced, Arch: p.Arch}
+	spec := scheduler.Spec{Need: needOf(v.Flavor()), Zone: deref(v.PinnedZone), Host: p.Host, Node: p.Node, Forced: p.Forced, Arch: p.Arch}
 	if v.TriedHosts != nil {
 		decode(*v.TriedHosts, &spec.Avoid)
 	}

@@ -3,13 +3,10 @@ package servers
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
-	"slices"
 
 	"kilonova/compat"
-	"kilonova/images"
-	"kilonova/quotas"
-	"kilonova/schema"
 	"kilonova/work"
 )
 
@@ -81,28 +78,7 @@ func (s *Service) rebuild(w http.ResponseWriter, r *compat.Request) error {
 		return err
 	}
 	password := cmp.Or(b.AdminPass, newPassword())
-	begun, err := s.begin(r.Context(), r.Caller, v, opRebuild, func(tx *schema.Tx, v *Server, c change) (*work.Args, error) {
-		old, err := s.guest(r.Context(), tx, v)
-		if err != nil {
-			return nil, err
-		}
-		for col, val := range set {
-			c[col] = val
-		}
-		before := work.Image{}
-		decode(v.ImageMeta, &before)
-		c["old_state"] = encode(oldState{VMState: v.VMState, Image: &before})
-		c["image_id"], c["image_meta"] = img.ID, encode(img.guest)
-		if wantsConfigDrive(img.Properties) {
-			c["config_drive"] = true
-		}
-		g := *old
-		g.Image = img.guest
-		s.applyRebuild(&g, &body, c)
-		s.withSource(&g)
-		g.AdminPass = password
-		return &work.Args{Guest: g, Old: old, PowerOn: v.VMState != Stopped, ShutdownTimeout: int(s.ShutdownTimeout.Seconds())}, nil
-	})
+	begun, err := s.begin(r.Context(), r.Caller, v, opRebuild, &rebuildAs{body: &body, set: set, image: img, password: password})
 	if err != nil {
 		return err
 	}
@@ -112,6 +88,43 @@ func (s *Service) rebuild(w http.ResponseWriter, r *compat.Request) error {
 	}
 	w.Header().Set("Location", r.SelfURL("/servers/"+fresh.UUID))
 	return s.answerOne(w, r, fresh, viewRebuild, password)
+}
+
+// rebuildAs is a rebuild request that has been found good.
+type rebuildAs struct {
+	body     *rebuildBody
+	set      change
+	image    *bootImage
+	password string
+}
+
+func prepareRebuild(b *beginning) (*work.Args, error) {
+	to := b.input.(*rebuildAs)
+	args, err := b.withTimeout(b.s.ShutdownTimeout)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(b.set, to.set)
+	b.set["image_id"], b.set["image_meta"] = to.image.ID, encode(to.image.guest)
+	if wantsConfigDrive(to.image.Properties) {
+		b.set["config_drive"] = true
+	}
+	old := args.Guest
+	args.Old, args.PowerOn = &old, b.v.VMState != Stopped
+	g := &args.Guest
+	g.Image = to.image.guest
+	applyRebuild(g, to.body, b.set)
+	b.s.withSource(g)
+	g.AdminPass = to.password
+	return args, nil
+}
+
+// settleRebuild leaves a server that was stopped so.
+func settleRebuild(x *settling) error {
+	if x.ok && x.f.VMState == Stopped {
+		x.set["vm_state"] = Stopped
+	}
+	return nil
 }
 
 func (s *Service) rebuildImage(r *compat.Request, v *Server, ref string) (*bootImage, error) {
@@ -187,7 +200,7 @@ func (s *Service) rebuildChanges(r *compat.Request, body *rebuildBody) (change, 
 }
 
 // applyRebuild gives the host's picture of the guest the same changes as the row.
-func (s *Service) applyRebuild(g *work.Guest, body *rebuildBody, set change) {
+func applyRebuild(g *work.Guest, body *rebuildBody, set change) {
 	b := &body.Rebuild
 	if b.Name != nil {
 		g.Name = *b.Name
@@ -214,220 +227,4 @@ func (s *Service) applyRebuild(g *work.Guest, body *rebuildBody, set change) {
 			decode(data, g.Key)
 		}
 	}
-}
-
-// resize gives the server another flavor on its host. The claim and the quota grow to the
-// larger of both flavors at once and shrink when the resize is confirmed or reverted.
-func (s *Service) resize(w http.ResponseWriter, r *compat.Request) error {
-	var body struct {
-		Resize struct {
-			FlavorRef  reference `json:"flavorRef"`
-			DiskConfig *string   `json:"OS-DCF:diskConfig"`
-		} `json:"resize"`
-	}
-	err := r.Decode(&body)
-	if err != nil {
-		return err
-	}
-	v := of(r)
-	err = transitions[opResize].Check(v, r.Caller)
-	if err != nil {
-		return err
-	}
-	f, err := s.Flavors.Get(r.Context(), r.Caller, string(body.Resize.FlavorRef))
-	if compat.IsNotFound(err) || err == nil && f.Disabled {
-		return compat.BadRequest("Flavor %.255s could not be found.", string(body.Resize.FlavorRef))
-	}
-	if err != nil {
-		return err
-	}
-	if f.FlavorID == v.FlavorID {
-		return compat.BadRequest("When resizing, instances must change flavor!")
-	}
-	if f.RootGB == 0 && v.RootGB > 0 {
-		return compat.BadRequest("Server disk was unable to be resized because: Resize to zero disk flavor is not allowed.")
-	}
-	var image work.Image
-	decode(v.ImageMeta, &image)
-	err = meet(f.Work(), image.ID, presentProperties(image.Properties))
-	if err != nil {
-		return err
-	}
-	answers, err := s.hostAnswers(r.Context(), v)
-	if err != nil {
-		return err
-	}
-	if !answers {
-		return compat.Conflict("Compute service of %s is unavailable at this time.", v.UUID)
-	}
-	_, err = s.begin(r.Context(), r.Caller, v, opResize, func(tx *schema.Tx, v *Server, set change) (*work.Args, error) {
-		if body.Resize.DiskConfig != nil {
-			set["disk_config"] = *body.Resize.DiskConfig
-		}
-		return s.prepareResize(r, tx, v, f.Work(), set)
-	})
-	if err != nil {
-		return err
-	}
-	return r.Answer(w, nil)
-}
-
-func (s *Service) prepareResize(r *compat.Request, tx *schema.Tx, v *Server, to work.Flavor, set change) (*work.Args, error) {
-	from := v.Flavor()
-	more := larger(needOf(from), needOf(to)).Minus(needOf(from))
-	extra := quotas.Delta{Cores: max(to.VCPUs-from.VCPUs, 0), RAM: max(to.MemoryMB-from.MemoryMB, 0)}
-	err := s.Quotas.Take(r.Context(), tx, v.ProjectID, v.UserID, extra)
-	if err != nil {
-		return nil, err
-	}
-	ok, err := s.Hosts.Grow(r.Context(), tx, v.HostName(), more)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		err = s.Quotas.Give(r.Context(), tx, v.ProjectID, v.UserID, extra)
-		if err != nil {
-			return nil, err
-		}
-		return nil, errNoRoom
-	}
-	set["old_state"] = encode(oldState{VMState: v.VMState, Old: &from, New: &to})
-	old, err := s.guest(r.Context(), tx, v)
-	if err != nil {
-		return nil, err
-	}
-	g := *old
-	g.Flavor = to
-	return &work.Args{Guest: g, Old: old, PowerOn: v.VMState == Active, ShutdownTimeout: int(s.ShutdownTimeout.Seconds())}, nil
-}
-
-// quota is what the server counts for in its project now: in a resize the larger of both
-// flavors.
-func (v *Server) quota() quotas.Delta {
-	d := quotas.Delta{Instances: 1, Cores: v.VCPUs, RAM: v.MemoryMB}
-	o := v.before()
-	if o.Old != nil && o.New != nil {
-		d.Cores, d.RAM = max(o.Old.VCPUs, o.New.VCPUs), max(o.Old.MemoryMB, o.New.MemoryMB)
-	}
-	return d
-}
-
-func (s *Service) confirmResize(w http.ResponseWriter, r *compat.Request) error {
-	_, err := s.begin(r.Context(), r.Caller, of(r), opConfirm, func(tx *schema.Tx, v *Server, set change) (*work.Args, error) {
-		o := v.before()
-		if o.Old == nil || o.Confirming {
-			return nil, compat.BadRequest("Instance has not been resized.")
-		}
-		// The state stays "resized" while the host clears up, so this keeps a second
-		// confirmation and a late revert away.
-		o.Confirming = true
-		set["old_state"] = encode(o)
-		g, err := s.guest(r.Context(), tx, v)
-		if err != nil {
-			return nil, err
-		}
-		return &work.Args{Guest: *g}, nil
-	})
-	if err != nil {
-		return err
-	}
-	return r.Answer(w, nil)
-}
-
-func (s *Service) revertResize(w http.ResponseWriter, r *compat.Request) error {
-	_, err := s.begin(r.Context(), r.Caller, of(r), opRevert, func(tx *schema.Tx, v *Server, _ change) (*work.Args, error) {
-		o := v.before()
-		if o.Old == nil || o.Confirming {
-			return nil, compat.BadRequest("Instance has not been resized.")
-		}
-		now, err := s.guest(r.Context(), tx, v)
-		if err != nil {
-			return nil, err
-		}
-		g := *now
-		g.Flavor = *o.Old
-		return &work.Args{Guest: g, Old: now, PowerOn: o.VMState != Stopped}, nil
-	})
-	if err != nil {
-		return err
-	}
-	return r.Answer(w, nil)
-}
-
-// createImage makes a snapshot: the image exists at once, queued, and the host fills it.
-func (s *Service) createImage(w http.ResponseWriter, r *compat.Request) error {
-	var body struct {
-		CreateImage struct {
-			Name     string            `json:"name"`
-			Metadata map[string]string `json:"metadata"`
-		} `json:"createImage"`
-	}
-	err := r.Decode(&body)
-	if err != nil {
-		return err
-	}
-	v := of(r)
-	err = transitions[opCreateImage].Check(v, r.Caller)
-	if err != nil {
-		return err
-	}
-	if checksImageQuota.Has(r.Version) {
-		err = s.checkMetadata(r, body.CreateImage.Metadata)
-		if err != nil {
-			return err
-		}
-	}
-	var img *images.Image
-	_, err = s.begin(r.Context(), r.Caller, v, opCreateImage, func(tx *schema.Tx, v *Server, _ change) (*work.Args, error) {
-		g, err := s.guest(r.Context(), tx, v)
-		if err != nil {
-			return nil, err
-		}
-		// With the work that fills it or not at all: nothing would end an image alone.
-		img, err = s.Images.CreateSnapshot(r.Context(), tx, r.Caller, s.snapshotOf(v, body.CreateImage.Name, body.CreateImage.Metadata))
-		if err != nil {
-			return nil, err
-		}
-		return &work.Args{Guest: *g, Upload: &work.Transfer{ImageID: img.ID}}, nil
-	})
-	if err != nil {
-		return err
-	}
-	if answersImageID.Has(r.Version) {
-		return r.Answer(w, map[string]string{"image_id": img.ID})
-	}
-	w.Header().Set("Location", r.SelfURL("/images/"+img.ID))
-	return r.Answer(w, nil)
-}
-
-var (
-	checksImageQuota = compat.Range{Min: compat.MinVersion, Max: 38}
-	answersImageID   = compat.Range{Min: 45, Max: compat.MaxVersion}
-)
-
-// inherited says which properties of the image that a server was booted from its
-// snapshots carry on.
-func inherited(name string) bool {
-	return !slices.Contains([]string{"instance_uuid", "user_id", "image_type", "base_image_ref", "boot_roles",
-		"owner_user_name", "owner_project_name", "backup_type", "owner_specified.openstack.md5",
-		"owner_specified.openstack.sha256", "owner_specified.openstack.object"}, name)
-}
-
-func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string) images.Snapshot {
-	var base work.Image
-	decode(v.ImageMeta, &base)
-	properties := map[string]string{}
-	for k, val := range base.Properties {
-		if inherited(k) {
-			properties[k] = val
-		}
-	}
-	properties["image_type"] = "snapshot"
-	for k, val := range metadata {
-		properties[k] = val
-	}
-	properties["instance_uuid"] = v.UUID
-	properties["user_id"] = v.UserID
-	return images.Snapshot{Name: name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
-		MinDisk: int64(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
 }

@@ -59,10 +59,9 @@ type Server struct {
 	TrustedCerts   *string         `db:"trusted_certs"`
 	LockedBy       *string         `db:"locked_by"`
 	LockedReason   *string         `db:"locked_reason"`
-	Claimed        bool            `db:"claimed"`
 	Attempts       int             `db:"attempts"`
 	TriedHosts     *string         `db:"tried_hosts"`
-	OldState       *string         `db:"old_state"`
+	MigrationID    *int64          `db:"migration_id"`
 	FaultCode      int             `db:"fault_code"`
 	FaultMessage   *string         `db:"fault_message"`
 	FaultDetails   *string         `db:"fault_details"`
@@ -82,7 +81,7 @@ power_state, progress, generation, host, node, flavor_id, flavor_name, vcpus, me
 ephemeral_gb, swap_mb, extra_specs, image_id, image_meta, metadata, key_name, key_data, user_data,
 files, config_drive, access_ip_v4, access_ip_v6, disk_config, requested_zone, zone, pinned_zone,
 launch_index, reservation_id, root_device_name, security_groups, scheduler_hints, placement, trusted_certs,
-locked_by, locked_reason, claimed, attempts, tried_hosts, old_state, fault_code, fault_message,
+locked_by, locked_reason, attempts, tried_hosts, migration_id, fault_code, fault_message,
 fault_details, fault_at, created_at, updated_at, launched_at, terminated_at, deleted`
 
 // fields are where the columns go, in the order of columns.
@@ -93,8 +92,8 @@ func (v *Server) fields() []any {
 		&v.MemoryMB, &v.RootGB, &v.EphemeralGB, &v.SwapMB, &v.ExtraSpecs, &v.ImageID, &v.ImageMeta, &v.Metadata,
 		&v.KeyName, &v.KeyData, &v.UserData, &v.Files, &v.ConfigDrive, &v.AccessIPv4, &v.AccessIPv6, &v.DiskConfig,
 		&v.RequestedZone, &v.Zone, &v.PinnedZone, &v.LaunchIndex, &v.ReservationID, &v.RootDeviceName,
-		&v.SecurityGroups, &v.SchedulerHints, &v.Placement, &v.TrustedCerts, &v.LockedBy, &v.LockedReason, &v.Claimed,
-		&v.Attempts, &v.TriedHosts, &v.OldState, &v.FaultCode, &v.FaultMessage, &v.FaultDetails, &v.FaultAt,
+		&v.SecurityGroups, &v.SchedulerHints, &v.Placement, &v.TrustedCerts, &v.LockedBy, &v.LockedReason,
+		&v.Attempts, &v.TriedHosts, &v.MigrationID, &v.FaultCode, &v.FaultMessage, &v.FaultDetails, &v.FaultAt,
 		&v.CreatedAt, &v.UpdatedAt, &v.LaunchedAt, &v.TerminatedAt, &v.Deleted,
 	}
 }
@@ -155,36 +154,6 @@ func needOf(f work.Flavor) hosts.Need {
 // larger is what a server takes while a resize may still go either way.
 func larger(a, b hosts.Need) hosts.Need {
 	return hosts.Need{VCPUs: max(a.VCPUs, b.VCPUs), MemoryMB: max(a.MemoryMB, b.MemoryMB), DiskGB: max(a.DiskGB, b.DiskGB)}
-}
-
-// oldState is what a resize keeps, so that it can be confirmed, reverted or undone.
-type oldState struct {
-	VMState VMState      `json:"vm_state"` // before the operation
-	Old     *work.Flavor `json:"old,omitempty"`
-	New     *work.Flavor `json:"new,omitempty"`
-	// Confirming says that the host is dropping what a revert would need.
-	Confirming bool `json:"confirming,omitempty"`
-	// Image of before a rebuild, to be shown again when it fails early.
-	Image *work.Image `json:"image,omitempty"`
-}
-
-// before decodes the server's old_state; the zero value for none.
-func (s *Server) before() oldState {
-	var o oldState
-	if s.OldState != nil {
-		decode(*s.OldState, &o)
-	}
-	return o
-}
-
-// held is what the server holds of its host now.
-func (s *Server) held() hosts.Need {
-	need := needOf(s.Flavor())
-	o := s.before()
-	if o.Old != nil && o.New != nil {
-		need = larger(needOf(*o.Old), needOf(*o.New))
-	}
-	return need
 }
 
 // decode reads a JSON column that this package wrote. A column that cannot be read is as

@@ -111,6 +111,15 @@ type transition struct {
 	Done     VMState   // afterwards; "" keeps the one before
 	Failed   VMState   // after a failure; "" keeps the one before
 	Launches bool      // sets launched_at when done
+	Asks     bool      // the host is asked something: nothing of the server changes
+	Buries   bool      // work that is overdue is taken for done: the host clears up when it is back
+
+	// Prepare changes the row further, takes quota and room, and builds what the host is to
+	// know; nil tells it of the guest alone. It may run more than once.
+	Prepare func(b *beginning) (*work.Args, error)
+	// Settle does, when the host has reported, what the columns above do not say: claims,
+	// quota, ports, another vm_state, more work.
+	Settle func(x *settling) error
 }
 
 // Events of a resize before a host has a part in it.
@@ -127,56 +136,56 @@ var (
 
 // The keys are the action keys of the API where there is one.
 const (
-	opCreate       = "create"
-	opDelete       = "delete"
-	opStart        = "os-start"
-	opStop         = "os-stop"
-	opRebootSoft   = "reboot SOFT"
-	opRebootHard   = "reboot HARD"
-	opPause        = "pause"
-	opUnpause      = "unpause"
-	opSuspend      = "suspend"
-	opResume       = "resume"
-	opRebuild      = "rebuild"
-	opResize       = "resize"
-	opConfirm      = "confirmResize"
-	opRevert       = "revertResize"
-	opCreateImage  = "createImage"
-	opPassword     = "changePassword"
-	opMetaUpdate   = "update metadata"
-	opMetaDelete   = "delete metadata"
-	opTagUpdate    = "update tag"
-	opTagsUpdate   = "update tags"
-	opTagDelete    = "delete tag"
-	opTagsDelete   = "delete tags"
-	opForceDelete  = "forceDelete"
-	opConsole      = "os-getConsoleOutput"
-	opDiagnostics  = "get_diagnostics"
-	opResetState   = "os-resetState"
-	opLock         = "lock"
-	opUnlock       = "unlock"
-	opRestore      = "restore"
-	opInjectNet    = "injectNetworkInfo"
-	opUpdateServer = "update"
+	opCreate      = "create"
+	opDelete      = "delete"
+	opStart       = "os-start"
+	opStop        = "os-stop"
+	opRebootSoft  = "reboot SOFT"
+	opRebootHard  = "reboot HARD"
+	opPause       = "pause"
+	opUnpause     = "unpause"
+	opSuspend     = "suspend"
+	opResume      = "resume"
+	opRebuild     = "rebuild"
+	opResize      = "resize"
+	opConfirm     = "confirmResize"
+	opRevert      = "revertResize"
+	opCreateImage = "createImage"
+	opPassword    = "changePassword"
+	opMetaUpdate  = "update metadata"
+	opMetaDelete  = "delete metadata"
+	opTagUpdate   = "update tag"
+	opTagsUpdate  = "update tags"
+	opTagDelete   = "delete tag"
+	opTagsDelete  = "delete tags"
+	opForceDelete = "forceDelete"
+	opConsole     = "os-getConsoleOutput"
+	opDiagnostics = "get_diagnostics"
+	opResetState  = "os-resetState"
+	opLock        = "lock"
+	opUnlock      = "unlock"
+	opRestore     = "restore"
 )
 
 // transitions is the state table. Everything that says which state allows what, and what
 // follows, stands here.
 var transitions = map[string]transition{
 	opCreate: {Name: "create", Task: Scheduling, Action: "create", Events: []string{"compute__do_build_and_run_instance"},
-		Kind: work.Spawn, Done: Active, Failed: ErrorVM, Launches: true},
+		Kind: work.Spawn, Done: Active, Failed: ErrorVM, Launches: true, Settle: settleSpawn},
 	opDelete: {Name: "delete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
-		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
+		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM, Buries: true, Settle: settleDelete},
 	opForceDelete: {Name: "forceDelete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
-		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM},
+		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM, Buries: true, Settle: settleDelete},
 	opStart: {Name: "start", From: []VMState{Stopped}, HasHost: true, Task: PoweringOn, Action: "start",
 		Events: []string{"compute_start_instance"}, Kind: work.Start, Done: Active, Failed: ErrorVM},
 	opStop: {Name: "stop", From: []VMState{Active, ErrorVM}, HasHost: true, Task: PoweringOff, Action: "stop",
-		Events: []string{"compute_stop_instance"}, Kind: work.Stop, Done: Stopped, Failed: ErrorVM},
+		Events: []string{"compute_stop_instance"}, Kind: work.Stop, Done: Stopped, Failed: ErrorVM, Prepare: prepareStop},
 	opRebootSoft: {Name: "reboot", From: []VMState{Active}, Task: Rebooting, Action: "reboot",
-		Events: []string{"compute_reboot_instance"}, Kind: work.SoftReboot, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_reboot_instance"}, Kind: work.SoftReboot, Done: Active, Failed: ErrorVM,
+		Prepare: prepareReboot, Settle: settleReboot},
 	opRebootHard: {Name: "reboot", From: []VMState{Active, Stopped, PausedVM, SuspendVM, ErrorVM}, Tasks: anyButTasks,
-		Task: RebootingHard, Action: "reboot", Events: []string{"compute_reboot_instance"}, Kind: work.HardReboot, Done: Active, Failed: ErrorVM},
+		Task: RebootingHard, Action: "reboot", Events: []string{"compute_reboot_instance"}, Kind: work.HardReboot, Done: Active, Failed: ErrorVM,
+		Prepare: prepareReboot, Settle: settleReboot},
 	opPause: {Name: "pause", From: []VMState{Active}, Task: Pausing, Action: "pause",
 		Events: []string{"compute_pause_instance"}, Kind: work.Pause, Done: PausedVM, Failed: ErrorVM},
 	opUnpause: {Name: "unpause", From: []VMState{PausedVM}, Task: Unpausing, Action: "unpause",
@@ -186,46 +195,38 @@ var transitions = map[string]transition{
 	opResume: {Name: "resume", From: []VMState{SuspendVM}, Task: Resuming, Action: "resume",
 		Events: []string{"compute_resume_instance"}, Kind: work.Resume, Done: Active, Failed: ErrorVM},
 	opRebuild: {Name: "rebuild", From: []VMState{Active, Stopped, ErrorVM}, Task: Rebuilding, Action: "rebuild",
-		Events: []string{"rebuild_server", "compute_rebuild_instance"}, Kind: work.Rebuild, Done: Active, Failed: ErrorVM, Launches: true},
+		Events: []string{"rebuild_server", "compute_rebuild_instance"}, Kind: work.Rebuild, Done: Active, Failed: ErrorVM, Launches: true,
+		Prepare: prepareRebuild, Settle: settleRebuild},
 	opResize: {Name: "resize", From: []VMState{Active, Stopped}, HasHost: true, Task: ResizePrep, Action: "resize",
-		Events: []string{conductorMigrate, coldMigrate, "compute_prep_resize", "compute_resize_instance", "compute_finish_resize"}, Kind: work.ResizePrep, Done: Resized, Launches: true},
+		Events: []string{conductorMigrate, coldMigrate, "compute_prep_resize", "compute_resize_instance", "compute_finish_resize"}, Kind: work.ResizePrep, Done: Resized, Launches: true,
+		Prepare: prepareResize, Settle: settleResize},
 	opConfirm: {Name: "confirmResize", From: []VMState{Resized}, Action: "confirmResize",
-		Events: []string{"compute_confirm_resize"}, Kind: work.ConfirmResize, Done: Active, Failed: ErrorVM},
+		Events: []string{"compute_confirm_resize"}, Kind: work.ConfirmResize, Done: Active, Failed: ErrorVM,
+		Prepare: prepareConfirm, Settle: settleConfirm},
 	opRevert: {Name: "revertResize", From: []VMState{Resized}, Task: ResizeReverting, Action: "revertResize",
-		Events: []string{"compute_revert_resize", "compute_finish_revert_resize"}, Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true},
+		Events: []string{"compute_revert_resize", "compute_finish_revert_resize"}, Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true,
+		Prepare: prepareRevert, Settle: settleRevert},
 	opCreateImage: {Name: "createImage", From: restStates, Unlocked: true, Task: SnapshotPending, Action: "createImage",
-		Events: []string{"compute_snapshot_instance"}, Kind: work.Snapshot},
+		Events: []string{"compute_snapshot_instance"}, Kind: work.Snapshot, Prepare: prepareSnapshot},
 	opPassword: {Name: "changePassword", LockMute: true, From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
-		Events: []string{"compute_set_admin_password"}, Kind: work.SetPassword, Done: Active},
-	opMetaUpdate:   {Name: "update metadata", From: updateStates, AnyTask: true},
-	opMetaDelete:   {Name: "delete metadata", From: updateStates, AnyTask: true},
-	opTagUpdate:    {Name: "update tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opTagsUpdate:   {Name: "update tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opTagDelete:    {Name: "delete tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opTagsDelete:   {Name: "delete tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opConsole:      {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput},
-	opDiagnostics:  {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose},
-	opResetState:   {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Fence: true, Action: "resetState"},
-	opLock:         {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Events: []string{"api_lock"}},
-	opUnlock:       {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Events: []string{"api_unlock"}},
-	opRestore:      {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
-	opInjectNet:    {Name: "injectNetworkInfo", AnyTask: true, Unborn: true, Action: "injectNetworkInfo"},
-	opUpdateServer: {Name: "update", AnyTask: true, Unborn: true, Unlocked: true},
+		Events: []string{"compute_set_admin_password"}, Kind: work.SetPassword, Done: Active, Prepare: preparePassword},
+	opMetaUpdate:  {Name: "update metadata", From: updateStates, AnyTask: true},
+	opMetaDelete:  {Name: "delete metadata", From: updateStates, AnyTask: true},
+	opTagUpdate:   {Name: "update tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opTagsUpdate:  {Name: "update tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opTagDelete:   {Name: "delete tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opTagsDelete:  {Name: "delete tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	opConsole:     {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput, Asks: true},
+	opDiagnostics: {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose, Asks: true},
+	opResetState:  {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Fence: true, Action: "resetState", Prepare: prepareReset},
+	opLock:        {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Events: []string{"api_lock"}, Prepare: prepareLock},
+	opUnlock:      {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Events: []string{"api_unlock"}, Prepare: prepareUnlock},
+	opRestore:     {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
 }
 
 // moves reports whether the action is a change of state, after which work that was made
 // before it changes nothing. Locks, and whatever else queues no work, leave running work be.
 func (t transition) moves() bool { return t.Kind != "" || t.Fence }
-
-// byKind finds the row of the state table that made a piece of work.
-func byKind(k work.Kind) (transition, bool) {
-	for _, t := range transitions {
-		if t.Kind == k {
-			return t, true
-		}
-	}
-	return transition{}, false
-}
 
 // Check reports whether the server's state allows the action for this caller: a 409 Fault
 // with Nova's text otherwise, lock first, then vm_state, task_state and launched_at.

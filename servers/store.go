@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
 	"strings"
 
 	"kilonova/compat"
@@ -58,8 +56,8 @@ func insert(ctx context.Context, tx *schema.Tx, v *Server) error {
 		v.VCPUs, v.MemoryMB, v.RootGB, v.EphemeralGB, v.SwapMB, v.ExtraSpecs, v.ImageID, v.ImageMeta, v.Metadata,
 		v.KeyName, v.KeyData, v.UserData, v.Files, v.ConfigDrive, v.AccessIPv4, v.AccessIPv6, v.DiskConfig,
 		v.RequestedZone, v.Zone, v.PinnedZone, v.LaunchIndex, v.ReservationID, v.RootDeviceName, v.SecurityGroups,
-		v.SchedulerHints, v.Placement, v.TrustedCerts, v.LockedBy, v.LockedReason, v.Claimed, v.Attempts, v.TriedHosts,
-		v.OldState, v.FaultCode, v.FaultMessage, v.FaultDetails, v.FaultAt, v.CreatedAt, v.UpdatedAt,
+		v.SchedulerHints, v.Placement, v.TrustedCerts, v.LockedBy, v.LockedReason, v.Attempts, v.TriedHosts,
+		v.MigrationID, v.FaultCode, v.FaultMessage, v.FaultDetails, v.FaultAt, v.CreatedAt, v.UpdatedAt,
 		v.LaunchedAt, v.TerminatedAt, v.Deleted)
 	if err != nil {
 		return fmt.Errorf("insert server %s: %w", v.UUID, err)
@@ -144,8 +142,8 @@ func (s *Service) record(ctx context.Context, tx *schema.Tx, v *Server, c *compa
 }
 
 const insertWork = `
-INSERT INTO work (host, server_id, server_uuid, kind, args, secret, kept, generation, action_id, image_id, deadline, created_at, state)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
+INSERT INTO work (host, server_id, server_uuid, kind, operation, vm_state, args, secret, kept, generation, action_id, image_id, deadline, created_at, state)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')`
 
 func deref(s *string) string {
 	if s == nil {
@@ -154,9 +152,10 @@ func deref(s *string) string {
 	return *s
 }
 
-// queue gives the server's host a piece of work, at the server's present generation. All that
-// is secret in args is sealed on the way.
-func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind work.Kind, args work.Args, actionID int64) (int64, error) {
+// queue gives the server's host a piece of work of an operation, at the server's present
+// generation and with the vm_state that it comes from.
+// All that is secret in args is sealed on the way.
+func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, op string, kind work.Kind, args work.Args, actionID int64) (int64, error) {
 	now := s.Clock.Now()
 	deadline := now + schema.Micros(work.Deadlines[kind].Microseconds())
 	image := "" // that the work is to fill
@@ -168,117 +167,10 @@ func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, kind 
 	if err != nil {
 		return 0, err
 	}
-	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, encode(args), sealed.secret, sealed.kept, v.Generation, actionID, image, deadline, now)
+	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, op, v.VMState, encode(args), sealed.secret, sealed.kept, v.Generation, actionID, image, deadline, now)
 	if err != nil {
 		return 0, fmt.Errorf("queue %s for server %s: %w", kind, v.UUID, err)
 	}
 	id, err := res.LastInsertId()
 	return id, wrap(err, "queue %s for server %s", kind, v.UUID)
-}
-
-// begin is how every action starts: the state table's check, the compare-and-set of the
-// row, the record, and the work, in one transaction. prepare may change the row further,
-// build the work's arguments and take quota or capacity. When another request was first,
-// the check runs again on what it left, so that the caller learns the true state.
-func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op string,
-	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) (*Server, error) {
-	for {
-		begun, err := s.beginOnce(ctx, c, v, op, prepare)
-		if !errors.Is(err, errLostRace) {
-			return begun, err
-		}
-		v, err = get(ctx, s.DB, v.UUID)
-		if err != nil {
-			return nil, err
-		}
-		if v == nil || v.Deleted {
-			return nil, compat.NotFound("Instance could not be found")
-		}
-	}
-}
-
-// beginOnce is begin for a caller that has more to decide when another request was first,
-// which is errLostRace.
-func (s *Service) beginOnce(ctx context.Context, c *compat.Caller, v *Server, op string,
-	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) (*Server, error) {
-	t := transitions[op]
-	err := t.Check(v, c)
-	if err != nil {
-		return nil, err
-	}
-	if t.Kind != "" && v.HostName() == "" { // nobody would ever do it
-		return nil, compat.Conflict("Instance %s is not ready", v.UUID)
-	}
-	var begun *Server
-	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
-		copied := *v
-		begun = &copied
-		return s.beginTx(ctx, tx, c, begun, t, prepare)
-	})
-	if err == nil && t.Kind != "" {
-		s.Bell.Ring(begun.HostName())
-	}
-	return begun, err
-}
-
-// errNoRoom says that no host has room for what the request asks of a server.
-var errNoRoom = errors.New("no valid host")
-
-// noRoom leaves the server as it is and keeps on record that the request came to nothing:
-// it was accepted, and clients read the failure off the action.
-func (s *Service) noRoom(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition) error {
-	err := s.set(ctx, tx, v, false, faultOf(http.StatusInternalServerError, noValidHost, noValidHost, s.Clock.Now()))
-	if err != nil {
-		return err
-	}
-	t.Events = slices.DeleteFunc(slices.Clone(t.Events), func(e string) bool { return e != conductorMigrate && e != coldMigrate })
-	actionID, err := s.record(ctx, tx, v, c, t)
-	if err != nil {
-		return err
-	}
-	return s.endAction(ctx, tx, actionID, false, "NoValidHost", noValidHost)
-}
-
-func (s *Service) beginTx(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, t transition,
-	prepare func(tx *schema.Tx, v *Server, set change) (*work.Args, error)) error {
-	set := change{}
-	if t.Task != "" {
-		set["task_state"] = t.Task
-	}
-	var args *work.Args
-	if prepare != nil {
-		var err error
-		args, err = prepare(tx, v, set)
-		if errors.Is(err, errNoRoom) {
-			return s.noRoom(ctx, tx, c, v, t)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	var err error
-	if t.Unlocked || c.IsAdmin() {
-		err = s.set(ctx, tx, v, t.moves(), set)
-	} else {
-		err = s.setIf(ctx, tx, v, t.moves(), set, unlockedStill, deref(v.LockedBy))
-	}
-	if err != nil {
-		return err
-	}
-	actionID, err := s.record(ctx, tx, v, c, t)
-	if err != nil {
-		return err
-	}
-	if t.Kind == "" { // done with this transaction
-		return s.endAction(ctx, tx, actionID, true, "", "")
-	}
-	if args == nil {
-		g, err := s.guest(ctx, tx, v)
-		if err != nil {
-			return err
-		}
-		args = &work.Args{Guest: *g}
-	}
-	_, err = s.queue(ctx, tx, v, t.Kind, *args, actionID)
-	return err
 }

@@ -28,7 +28,14 @@ func check(ctx context.Context, db *schema.DB, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	claimed, err := hosts.AllClaimed(ctx, db)
+	if err != nil {
+		return err
+	}
 	for _, h := range list {
+		if rows := claimed[h.Name]; rows.Need != want.Hosts[h.Name] || rows.Servers != want.Claims[h.Name] {
+			report("host %s: claims of %+v for %d servers, they hold %+v for %d", h.Name, rows.Need, rows.Servers, want.Hosts[h.Name], want.Claims[h.Name])
+		}
 		have := hosts.Need{VCPUs: h.VCPUsUsed, MemoryMB: h.MemoryMBUsed, DiskGB: h.DiskGBUsed}
 		if have != want.Hosts[h.Name] || h.Servers != want.Claims[h.Name] {
 			report("host %s: recorded %+v for %d servers, they hold %+v for %d", h.Name, have, h.Servers, want.Hosts[h.Name], want.Claims[h.Name])
