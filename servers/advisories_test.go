@@ -614,7 +614,10 @@ func TestOSSA_2012_004_2013_036_2014_027_2026_006_ScriptsStayText(t *testing.T) 
 			if a.body == "" {
 				continue
 			}
-			if !strings.HasPrefix(kind, "application/json") || a.Header.Get("X-Content-Type-Options") != "nosniff" || !json.Valid([]byte(a.body)) {
+			// A path of no version is answered before any resource, in the form of its own.
+			text := strings.HasPrefix(kind, "text/plain") && !strings.Contains(a.body, "<")
+			data := strings.HasPrefix(kind, "application/json") && json.Valid([]byte(a.body))
+			if !text && !data || a.Header.Get("X-Content-Type-Options") != "nosniff" {
 				t.Errorf("%s %s = %d, %q, %q: %.300s", r.method, r.path, a.code, kind, a.Header.Get("X-Content-Type-Options"), a.body)
 			}
 		}
