@@ -145,7 +145,7 @@ func TestEveryPackageHasDoc(t *testing.T) {
 // Whoever writes goes through schema's retries: nobody else begins a transaction, and none
 // reaches for the connections below.
 func TestWritersGoThroughSchema(t *testing.T) {
-	bare := regexp.MustCompile(`\.(Begin|BeginTx|Beginx|BeginTxx|MustExec|MustExecContext|MustBegin|MustBeginTx|Exec|NamedExec|Conn|Connx|Prepare|Preparex)\(|\.DB\.DB\b|\b(sql|sqlx)\.Open\(`)
+	bare := regexp.MustCompile(`\.(Begin|BeginTx|Beginx|BeginTxx|MustExec|MustExecContext|MustBegin|MustBeginTx|Exec|NamedExec|Conn|Connx|Preparex)\(|(db|DB|tx|conn)\.Prepare\(|\.DB\.DB\b|\b(sql|sqlx)\.Open\(`)
 	err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
