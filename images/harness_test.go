@@ -121,13 +121,10 @@ func (c *cloud) pass(d time.Duration) {
 	c.time = c.time.Add(d)
 }
 
-// keep does what Run does, until there is nothing left to do.
+// keep does what Run does.
 func (c *cloud) keep() {
 	c.t.Helper()
-	err := c.s.sweep(context.Background())
-	for more := true; more && err == nil; {
-		more, err = c.s.importNext(context.Background())
-	}
+	err := errors.Join(c.s.sweep(context.Background()), c.s.importAll(context.Background()))
 	if err != nil {
 		c.t.Fatalf("keeper: %v", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,44 +16,52 @@ import (
 	"kilonova/schema"
 )
 
-const (
-	selectStale = `SELECT ` + columns + ` FROM images i WHERE i.upload > '' AND i.beat < ? ORDER BY i.id LIMIT 100`
-	freeImport  = `UPDATE images SET upload = '' WHERE id = ? AND upload = ? AND status = 'importing' AND deleted_at = 0`
-)
+var selectStale = `SELECT ` + columns + ` FROM images i WHERE i.upload > '' AND i.beat < ? AND i.id > ? ORDER BY i.id LIMIT ` + strconv.Itoa(schema.PageSize)
 
-// sweep ends uploads whose process is gone and removes files that no row names. A process
-// that was alone with the data folder when it started knows that whatever began before it
-// is over; others wait until an upload has been silent for long.
+const freeImport = `UPDATE images SET upload = '' WHERE id = ? AND upload = ? AND status = 'importing' AND deleted_at = 0`
+
+// sweep ends uploads whose process is gone and removes files that no row names. What cannot
+// be ended or removed keeps nothing else from it.
 func (s *Service) sweep(ctx context.Context) error {
+	return schema.Tasks(ctx, s.endUploads, s.sweepFiles)
+}
+
+// endUploads ends uploads whose process is gone. One that was alone with the data folder
+// when it started knows that whatever began before it is over; others wait until an upload
+// has been silent for long.
+func (s *Service) endUploads(ctx context.Context) error {
 	before := s.Clock.Now() - schema.Micros(staleAfter.Microseconds())
 	if s.alone && s.started > before {
 		before = s.started
 	}
-	for {
-		var stale []*record
-		err := s.DB.SelectContext(ctx, &stale, selectStale, before)
+	page := func(ctx context.Context, after int64) ([]record, error) {
+		var stale []record
+		err := s.DB.SelectContext(ctx, &stale, selectStale, before, after)
 		if err != nil {
-			return fmt.Errorf("look for dead uploads: %w", err)
+			return nil, fmt.Errorf("look for dead uploads: %w", err)
 		}
-		for _, rec := range stale {
-			switch rec.Status {
-			case Deleted:
-				err = s.purge(ctx, rec.Key)
-			case Importing:
-				_, err = s.DB.ExecContext(ctx, freeImport, rec.Key, rec.Upload)
-			default:
-				s.Log.InfoContext(ctx, "image upload broke off", "image", rec.ID)
-				err = s.fail(ctx, rec.Key, rec.Upload, compat.Unavailable("The service was restarted."))
-			}
-			if err != nil {
-				return err
-			}
-		}
-		if len(stale) < 100 {
-			break
-		}
+		return stale, nil
 	}
-	return s.sweepFiles(ctx)
+	_, err := schema.Sweep(ctx, page, func(rec *record) int64 { return rec.Key }, func(ctx context.Context, rec *record) error {
+		err := s.endUpload(ctx, rec)
+		if err != nil {
+			return fmt.Errorf("end the upload of image %s: %w", rec.ID, err)
+		}
+		return nil
+	})
+	return err
+}
+
+func (s *Service) endUpload(ctx context.Context, rec *record) error {
+	switch rec.Status {
+	case Deleted:
+		return s.purge(ctx, rec.Key)
+	case Importing:
+		_, err := s.DB.ExecContext(ctx, freeImport, rec.Key, rec.Upload)
+		return err
+	}
+	s.Log.InfoContext(ctx, "image upload broke off", "image", rec.ID)
+	return s.fail(ctx, rec.Key, rec.Upload, compat.Unavailable("The service was restarted."))
 }
 
 // sweepFiles removes what the data folder holds and no row names. Names are read before the
@@ -75,6 +84,7 @@ func (s *Service) sweepFiles(ctx context.Context) error {
 		byID[id] = append(byID[id], e.Name())
 	}
 	const batch = 500
+	var stay []error
 	for len(ids) > 0 {
 		n := min(batch, len(ids))
 		var rows []struct {
@@ -101,51 +111,68 @@ func (s *Service) sweepFiles(ctx context.Context) error {
 				}
 				s.Log.InfoContext(ctx, "removing an orphaned image file", "image", id)
 				err = s.unlink(name)
-				if err != nil {
-					return fmt.Errorf("remove orphaned file: %w", err)
+				if err != nil && len(stay) < toldFiles {
+					stay = append(stay, fmt.Errorf("remove orphaned file: %w", err))
 				}
 			}
 		}
 		ids = ids[n:]
 	}
-	return nil
+	return errors.Join(stay...)
 }
+
+// toldFiles is how many of the files that cannot be removed are told of.
+const toldFiles = 3
 
 const selectImport = `
 SELECT ` + columns + ` FROM images i
-WHERE i.status = 'importing' AND i.upload = '' AND i.deleted_at = 0 ORDER BY i.id LIMIT 1`
+WHERE i.status = 'importing' AND i.upload = '' AND i.deleted_at = 0 AND i.id > ? ORDER BY i.id LIMIT 1`
 
-// importNext finishes one import that nobody works on; it is false when there is none.
-func (s *Service) importNext(ctx context.Context) (bool, error) {
-	rec := &record{}
-	err := s.DB.GetContext(ctx, rec, selectImport)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
+// importAll finishes the imports that nobody works on, in their order. One that cannot be
+// finished now stays for the next time, and keeps none behind it from its turn.
+func (s *Service) importAll(ctx context.Context) error {
+	var problems []error
+	for after := int64(0); ctx.Err() == nil; {
+		rec := &record{}
+		err := s.DB.GetContext(ctx, rec, selectImport, after)
+		if errors.Is(err, sql.ErrNoRows) {
+			break
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("look for imports: %w", err))
+			break
+		}
+		after = rec.Key
+		err = schema.Guard(ctx, func(ctx context.Context) error { return s.importOne(ctx, rec) })
+		if err != nil && len(problems) < toldFiles {
+			problems = append(problems, err)
+		}
 	}
-	if err != nil {
-		return false, fmt.Errorf("look for imports: %w", err)
-	}
+	return errors.Join(problems...)
+}
+
+func (s *Service) importOne(ctx context.Context, rec *record) error {
 	u, err := s.begin(ctx, rec, Importing, Importing)
 	if compat.IsConflict(err) {
-		return true, nil // another process has it
+		return nil // another process has it
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
-	err = u.importStaged(ctx)
+	err = schema.Guard(ctx, u.importStaged)
 	if err == nil {
-		return true, nil
+		return nil
 	}
 	tidy, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	var f *compat.Fault
 	if errors.As(err, &f) {
 		s.Log.InfoContext(ctx, "image import refused", "image", rec.ID, "err", err)
-		return true, s.fail(tidy, rec.Key, u.token, err)
+		return s.fail(tidy, rec.Key, u.token, err)
 	}
 	// Not the image's fault: leave it for a later try.
 	_, free := s.DB.ExecContext(tidy, freeImport, rec.Key, u.token)
-	return false, errors.Join(fmt.Errorf("import image %s: %w", rec.ID, err), free)
+	return errors.Join(fmt.Errorf("import image %s: %w", rec.ID, err), free)
 }
 
 // importStaged hashes and inspects the staged file and makes it the image's data. It may

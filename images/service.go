@@ -131,13 +131,9 @@ func (s *Service) Run(ctx context.Context) {
 				s.Log.WarnContext(ctx, "image sweep failed", "err", err)
 			}
 		}
-		more, err := s.importNext(ctx)
+		err := schema.Guard(ctx, s.importAll)
 		if err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "image import failed", "err", err)
-		}
-		if more && ctx.Err() == nil {
-			sweep = false
-			continue
 		}
 		select {
 		case <-ctx.Done():
