@@ -3,8 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"log/slog"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -28,38 +28,31 @@ func hostKey(dir, host string) (*secrets.HostKey, error) {
 	return key.Host(host)
 }
 
-// openKey opens the key that all API processes of a database share, and makes it at the very
-// first start. With another one than the database was written with nothing starts, and none
-// is made where one is missing.
+// openKey opens the key that all API processes of a database should share, and makes one
+// where there is none. A process with another key than the database was written with says
+// so: it works, but cannot read what the others keep.
 func openKey(ctx context.Context, db *schema.DB, dir string) (*secrets.Key, error) {
-	path := keyFile(dir)
-	recorded, err := db.KeyCheck(ctx, apiKey)
-	if err != nil {
-		return nil, err
-	}
-	open := secrets.Load
-	if recorded == "" {
-		open = secrets.LoadOrMake
-	}
-	key, err := open(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("%s is missing, and the database was written with a key: %s", path, mendKey)
-	}
+	key, err := secrets.LoadOrMake(keyFile(dir))
 	if err != nil {
 		return nil, err
 	}
 	own, err := key.CheckValue()
-	if err == nil {
-		recorded, err = db.ClaimKey(ctx, apiKey, own)
+	if err != nil {
+		return nil, err
 	}
+	recorded, err := db.ClaimKey(ctx, apiKey, own)
 	if err != nil {
 		return nil, err
 	}
 	if recorded != own {
-		return nil, fmt.Errorf("the key in %s is not the one that the database was written with: %s", path, mendKey)
+		slog.WarnContext(ctx, otherKey, "file", keyFile(dir), "mend", mendKey)
 	}
 	return key, nil
 }
+
+// otherKey is what is wrong, and costs: a server whose build failed on one host, and that
+// this process gives to the next, gets no administrator's password there.
+const otherKey = "this key of secrets is not the one that the database was written with: passwords of servers that must be tried on another host may be lost"
 
 // mendKey is what to do about a key that is not there.
 const mendKey = "copy secrets.key from the state folder of the other API processes, or of a backup; if it is lost, run kilonova db reset-key"
