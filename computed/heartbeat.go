@@ -1,6 +1,7 @@
 package computed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -94,24 +95,11 @@ func (a *Agent) introduce(ctx context.Context, info work.HostInfo) error {
 	return a.beatOnce(ctx, info)
 }
 
-// What a host says of itself is cut to what the cloud keeps.
-const (
-	longestText = 255
-	longestCPU  = 16384
-)
-
 func (a *Agent) beatOnce(ctx context.Context, i work.HostInfo) error {
-	node := i.Hostname
-	if node == "" {
-		node = a.Host
-	}
-	cpu := i.CPUInfo
-	if cpu == "" || len(cpu) > longestCPU {
-		cpu = "{}"
-	}
+	i = i.Bounded()
 	sent := time.Now()
-	ok, err := a.tell(ctx, schema.TellBeat, node, i.HypervisorType, max(i.HypervisorVersion, 0), i.HostIP, i.Arch, cpu,
-		i.VCPUs, i.MemoryMB, i.DiskGB, max(i.DiskAvailableGB, 0), work.Clip(i.Uptime, longestText), a.Doorbell, a.daemon())
+	ok, err := a.tell(ctx, schema.TellBeat, cmp.Or(i.Hostname, a.Host), i.HypervisorType, i.HypervisorVersion, i.HostIP, i.Arch, i.CPUInfo,
+		i.VCPUs, i.MemoryMB, i.DiskGB, i.DiskAvailableGB, i.Uptime, a.Doorbell, a.daemon())
 	if err != nil {
 		return fmt.Errorf("heartbeat: %w", err)
 	}

@@ -122,7 +122,31 @@ func (s *Service) List(ctx context.Context) ([]Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list hosts: %w", err)
 	}
-	return out, nil
+	return believed(out), nil
+}
+
+// believed cuts what hosts say of themselves to what there can be. No host has the name of
+// another's node: such a name is the older host's, and its owner is called as the cloud
+// calls it.
+func believed(list []Host) []Host {
+	taken := make(map[string]int64, 2*len(list)) // names, and whose they are
+	for i := range list {
+		taken[list[i].Name] = list[i].ID
+	}
+	for i := range list {
+		h := &list[i]
+		said := work.HostInfo{
+			Hostname: h.Node, HypervisorType: h.HypervisorType, HypervisorVersion: h.HypervisorVersion, HostIP: h.HostIP, CPUInfo: h.CPUInfo, Arch: h.Arch,
+			VCPUs: h.VCPUs, MemoryMB: h.MemoryMB, DiskGB: h.DiskGB, DiskAvailableGB: h.DiskAvailableGB, Uptime: h.Uptime,
+		}.Bounded()
+		h.Node, h.HypervisorType, h.HypervisorVersion, h.HostIP, h.CPUInfo, h.Arch = said.Hostname, said.HypervisorType, said.HypervisorVersion, said.HostIP, said.CPUInfo, said.Arch
+		h.VCPUs, h.MemoryMB, h.DiskGB, h.DiskAvailableGB, h.Uptime = said.VCPUs, said.MemoryMB, said.DiskGB, said.DiskAvailableGB, said.Uptime
+		if owner, ok := taken[h.Node]; h.Node == "" || ok && owner != h.ID {
+			h.Node = h.Name
+		}
+		taken[h.Node] = h.ID
+	}
+	return list
 }
 
 // Snapshot gives a picture of all hosts that is at most a second old. The slice is shared:

@@ -3,6 +3,7 @@ package hosts_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,5 +106,45 @@ func TestForgetIsHeeded(t *testing.T) {
 		}
 		close(stop)
 		others.Wait()
+	})
+}
+
+// TestHostsAreNotBelieved: what hosts say of themselves is cut to what there can be, and
+// none takes the name of another.
+func TestHostsAreNotBelieved(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		ctx := context.Background()
+		s := newHosts(t, db)
+		for i, set := range []struct{ what, one, two string }{
+			{"hypervisor_hostname = 'two'", "one", "two"},
+			{"hypervisor_hostname = 'shared'", "shared", "two"}, // both say so: the older has it
+			{"hypervisor_hostname = ''", "one", "two"},
+			{"vcpus = -5, memory_mb = 2147483647, disk_gb = 2147483647, disk_available_gb = -1, hypervisor_version = -1", "one", "two"},
+			{"cpu_info = '" + strings.Repeat("x", 20000) + "', uptime = '" + strings.Repeat("x", 250) + "', host_ip = '" + strings.Repeat("1", 200) + "'", "one", "two"},
+		} {
+			_, err := db.Exec("UPDATE hosts SET hypervisor_hostname = name")
+			if err == nil {
+				_, err = db.Exec("UPDATE hosts SET " + set.what)
+			}
+			if err == nil && i == 0 {
+				_, err = db.Exec("UPDATE hosts SET hypervisor_hostname = name WHERE name = 'two'")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			list, err := s.List(ctx)
+			if err != nil || len(list) != 2 || list[0].Node != set.one || list[1].Node != set.two {
+				t.Fatalf("%s: %+v, %v", set.what, list, err)
+			}
+			for _, h := range list {
+				if h.VCPUs < 0 || h.MemoryMB > work.MaxMB || h.DiskGB > work.MaxGB || h.DiskAvailableGB < 0 || h.HypervisorVersion < 0 || len(h.CPUInfo) > work.MaxCPUInfo || len(h.HostIP) > work.MaxWord {
+					t.Errorf("%s: %+v", set.what, h)
+				}
+				need := hosts.Need{VCPUs: 1, MemoryMB: 1 << 31, DiskGB: 1}
+				if h.Fits(need) {
+					t.Errorf("%s: %+v has room for %+v", set.what, h, need)
+				}
+			}
+		}
 	})
 }

@@ -47,15 +47,6 @@ const (
 	positive = "{} >= 0"
 )
 
-// What hosts may say of themselves. No machine is larger, and no sum of such figures
-// overflows.
-const (
-	maxVCPUs   = 1 << 16
-	maxMB      = 1 << 30
-	maxGB      = 1 << 30
-	maxCPUInfo = 16384
-)
-
 func between(least, most int) string { return fmt.Sprintf("{} BETWEEN %d AND %d", least, most) }
 
 // quoted writes a constant of ours: a number as it is, a word in quotes.
@@ -146,9 +137,9 @@ UPDATE @hosts SET hypervisor_hostname = :node, hypervisor_type = :type, hypervis
 WHERE name = :host AND daemon = :me`,
 		hostParam{"node", textOf, "{} <> ''"}, hostParam{"type", "VARCHAR(64)", ""}, hostParam{"version", integer, positive},
 		hostParam{"ip", "VARCHAR(64)", ""}, hostParam{"arch", "VARCHAR(64)", ""},
-		hostParam{"cpu_info", "TEXT", "LENGTH({}) <= " + fmt.Sprint(maxCPUInfo)}, hostParam{"vcpus", integer, between(0, maxVCPUs)},
-		hostParam{"memory_mb", integer, between(0, maxMB)}, hostParam{"disk_gb", integer, between(0, maxGB)},
-		hostParam{"disk_available_gb", integer, between(0, maxGB)}, hostParam{"uptime", textOf, ""},
+		hostParam{"cpu_info", "TEXT", "LENGTH({}) <= " + fmt.Sprint(work.MaxCPUInfo)}, hostParam{"vcpus", integer, between(0, work.MaxVCPUs)},
+		hostParam{"memory_mb", integer, between(0, work.MaxMB)}, hostParam{"disk_gb", integer, between(0, work.MaxGB)},
+		hostParam{"disk_available_gb", integer, between(0, work.MaxGB)}, hostParam{"uptime", textOf, ""},
 		hostParam{"doorbell", "VARCHAR(64)", ""}, hostParam{"me", textOf, "{} <> ''"})
 )
 
