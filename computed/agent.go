@@ -100,6 +100,9 @@ var errSilent = errors.New("no heartbeat was taken: no work is begun until one i
 // errReplaced says that a newer daemon has taken this host over.
 var errReplaced = errors.New("another daemon has started for this host")
 
+// errRevoked says that the host's database account is gone.
+var errRevoked = errors.New("the database account of this host was removed")
+
 // New makes the daemon; Run starts it.
 func New(cfg Config) (*Agent, error) {
 	if cfg.DB == nil || cfg.Driver == nil || cfg.Host == "" {
@@ -164,8 +167,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	background(a.follow)
 	background(a.cleanImages)
 	a.poll(ctx, &wg)
-	if errors.Is(context.Cause(ctx), errReplaced) {
-		return errReplaced
+	if cause := context.Cause(ctx); errors.Is(cause, errReplaced) || errors.Is(cause, errRevoked) {
+		return cause
 	}
 	return nil
 }

@@ -121,13 +121,13 @@ func (a *Agent) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
 	_, err := a.tell(ctx, schema.TellStop, a.daemon())
-	if err != nil {
+	if err != nil && !schema.AccountGone(err) { // without an account it holds nothing
 		a.Log.WarnContext(ctx, "release the host", "err", err)
 	}
 }
 
-// heartbeats reports the host until ctx ends; when another daemon has the host, this one
-// stops itself.
+// heartbeats reports the host until ctx ends; when another daemon has the host, or it has no
+// account any more, this one stops itself.
 func (a *Agent) heartbeats(ctx context.Context, stop context.CancelCauseFunc) {
 	for {
 		pause(ctx, a.Heartbeat*3/4+rand.N(a.Heartbeat/2))
@@ -137,6 +137,11 @@ func (a *Agent) heartbeats(ctx context.Context, stop context.CancelCauseFunc) {
 		info, err := a.Driver.Host(ctx)
 		if err == nil {
 			err = a.beatOnce(ctx, info)
+		}
+		if schema.AccountGone(err) {
+			a.Log.ErrorContext(ctx, "this host's database account is gone: its guests go on, this daemon does not", "err", err)
+			stop(errRevoked)
+			return
 		}
 		if errors.Is(err, errReplaced) {
 			a.Log.ErrorContext(ctx, "this host is another daemon's now")

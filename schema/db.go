@@ -282,7 +282,10 @@ func pool(cfg *mysql.Config, size int) (*sqlx.DB, error) {
 	}
 	db := sqlx.NewDb(sql.OpenDB(connector), "mysql")
 	db.SetMaxOpenConns(size)
-	db.SetMaxIdleConns(size/2 + 1)
+	// What is open stays open for a while: to log in costs the server more than most
+	// statements, hosts may do so a number of times, and a flood may leave no room for it.
+	db.SetMaxIdleConns(size)
+	db.SetConnMaxIdleTime(5 * time.Minute)
 	db.SetConnMaxLifetime(30 * time.Minute)
 	return db, nil
 }

@@ -265,8 +265,8 @@ func ListHostAccounts(ctx context.Context, db *DB) ([]HostAccount, error) {
 	return out, nil
 }
 
-// RemoveHostAccount ends all accounts of a host. A daemon that is logged in sees no row any
-// more from that moment. With the last account goes the host database.
+// RemoveHostAccount ends all accounts of a host, with the sessions that they have. With the
+// last account goes the host database.
 func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 	if db.Dialect != MySQL {
 		return nil
@@ -276,6 +276,7 @@ func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 		return err
 	}
 	left := len(all)
+	var gone []string
 	for _, a := range all {
 		if a.Host != host {
 			continue
@@ -290,9 +291,14 @@ func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 			return fmt.Errorf("remove the account of host %s: %w", host, err)
 		}
 		left--
+		gone = append(gone, a.Account)
+	}
+	ended := endSessions(ctx, db, gone)
+	if ended != nil {
+		ended = fmt.Errorf("the accounts of host %s are removed, but not their sessions: %w", host, ended)
 	}
 	if left > 0 || len(all) == 0 {
-		return nil
+		return ended
 	}
 	main, _, err := whereAmI(ctx, db)
 	if err == nil {
@@ -305,7 +311,47 @@ func RemoveHostAccount(ctx context.Context, db *DB, host string) error {
 		_, err = db.ExecContext(ctx, "DROP USER IF EXISTS "+owner(main))
 	}
 	if err != nil {
-		return fmt.Errorf("remove the host database: %w", err)
+		return errors.Join(ended, fmt.Errorf("remove the host database: %w", err))
+	}
+	return ended
+}
+
+// selectSees counts the privilege to see the sessions of others.
+const selectSees = `SELECT COUNT(*) FROM information_schema.user_privileges
+WHERE grantee = CONCAT("'", REPLACE(CURRENT_USER(), '@', "'@'"), "'") AND privilege_type = 'PROCESS'`
+
+// endSessions ends the sessions of accounts that are gone: they would go on without a call
+// that they may make, and burn what the server has.
+func endSessions(ctx context.Context, db *DB, accounts []string) error {
+	if len(accounts) == 0 {
+		return nil
+	}
+	var sees int
+	err := db.GetContext(ctx, &sees, selectSees)
+	if err != nil {
+		return fmt.Errorf("ask what this account may do: %w", err)
+	}
+	if sees == 0 {
+		return errors.New("this account may not see and end sessions (PROCESS, CONNECTION ADMIN): end them by hand")
+	}
+	query, args, err := sqlx.In("SELECT id FROM information_schema.processlist WHERE user IN (?)", accounts)
+	if err != nil {
+		return fmt.Errorf("look for sessions: %w", err)
+	}
+	var ids []int64
+	err = db.SelectContext(ctx, &ids, query, args...)
+	if err != nil {
+		return fmt.Errorf("look for sessions: %w", err)
+	}
+	for _, id := range ids {
+		_, err := db.ExecContext(ctx, fmt.Sprintf("KILL %d", id))
+		var my *mysql.MySQLError
+		if err != nil && !(errors.As(err, &my) && my.Number == noSuchSession) {
+			return fmt.Errorf("end session %d: %w", id, err)
+		}
 	}
 	return nil
 }
+
+// noSuchSession says that a session has ended by itself.
+const noSuchSession = 1094

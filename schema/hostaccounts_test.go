@@ -84,20 +84,14 @@ func (h *twoHosts) queue(t *testing.T, host, server string, k work.Kind) {
 func TestAgentOnItsOwnAccount(t *testing.T) {
 	h := newTwoHosts(t)
 	world := sim.NewWorld()
-	a, err := computed.New(computed.Config{DB: h.mine, Driver: sim.New(sim.Options{World: world, Hostname: "mine"}), Host: "mine", Poll: 10 * time.Millisecond})
+	a, err := computed.New(computed.Config{DB: h.mine, Driver: sim.New(sim.Options{World: world, Hostname: "mine"}), Host: "mine", Poll: 10 * time.Millisecond, Heartbeat: 100 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
-	defer func() {
-		stop()
-		err := <-done
-		if err != nil {
-			t.Error(err)
-		}
-	}()
 	for _, k := range []work.Kind{work.Spawn, work.Stop, work.Delete} {
 		h.queue(t, "mine", ownServer, k)
 		var state string
@@ -127,14 +121,34 @@ func TestAgentOnItsOwnAccount(t *testing.T) {
 	if err != nil || seen == 0 {
 		t.Errorf("no heartbeat: %d, %v", seen, err)
 	}
+	// A removed account has no session left, and its daemon ends, saying why.
+	burning := session(t, h.open(t))
+	burned := make(chan error, 1)
+	go func() {
+		_, err := burning.ExecContext(ctx, "SELECT SLEEP(100)")
+		burned <- err
+	}()
+	for n := 0; n == 0; {
+		err := h.wide.Get(&n, "SELECT COUNT(*) FROM information_schema.processlist WHERE id = ? AND command = 'Query'", burning.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	err = schema.RemoveHostAccount(ctx, h.wide, "mine")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var n int
-	err = h.mine.Get(&n, "SELECT COUNT(*) FROM work")
-	if err == nil && n > 0 {
-		t.Errorf("after its removal the account still sees %d rows", n)
+	select {
+	case err := <-burned:
+		if err == nil {
+			t.Error("a session of the removed account went on")
+		}
+	case err := <-done:
+		t.Fatalf("the daemon was first: %v", err)
+	}
+	err = <-done
+	if err == nil || !strings.Contains(err.Error(), "account of this host was removed") {
+		t.Errorf("the daemon says %v", err)
 	}
 }
 

@@ -245,6 +245,16 @@ func patiently(ctx context.Context, f func() error) error {
 	}
 }
 
+// noHostState is the SQLSTATE by which a call refuses an account that stands for no host.
+const noHostState = "45001"
+
+// AccountGone reports whether err says that this host's account was removed.
+func AccountGone(err error) bool {
+	const accessDenied = 1045
+	var my *mysql.MySQLError
+	return errors.As(err, &my) && (my.Number == accessDenied || string(my.SQLState[:]) == noHostState)
+}
+
 func renewing(err error) bool {
 	var my *mysql.MySQLError
 	return errors.As(err, &my) && (my.Number == noSuchProcedure || my.Number == noExecute)
@@ -324,7 +334,7 @@ SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET autocommit = 1, innodb_lock_wait_timeout = %s, lock_wait_timeout = %s, time_zone = '+00:00';
 SET v_now = CAST(UNIX_TIMESTAMP(SYSDATE(6)) * 1000000 AS SIGNED);
 SELECT MAX(a.host) INTO v_host FROM `+"`%s`"+`.host_accounts a WHERE a.account = CONVERT(SUBSTRING_INDEX(USER(), '@', 1) USING utf8mb4) COLLATE %s;
-IF v_host IS NULL THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'kilonova: this account has no host'; END IF;
+IF v_host IS NULL THEN SIGNAL SQLSTATE '%s' SET MESSAGE_TEXT = 'kilonova: this account has no host'; END IF;
 %s%s;
-END`, owner(main), main, c.procedure(), strings.Join(params, ", "), comment, collation, hostLockWait, hostLockWait, main, collation, refuse, do)
+END`, owner(main), main, c.procedure(), strings.Join(params, ", "), comment, collation, hostLockWait, hostLockWait, main, collation, noHostState, refuse, do)
 }

@@ -238,6 +238,13 @@ func checkDB(f *dbFlags, dir string) func(context.Context) finding {
 		if len(loose) > 0 {
 			return finding{fine: true, what: "the database can lose answered requests: " + strings.Join(loose, "; "), mend: "set it in the server's configuration"}
 		}
+		open, err := db.Exposed(ctx)
+		if err != nil {
+			return finding{what: "the database answers, but not what is open in it: " + err.Error(), mend: "check the account"}
+		}
+		if len(open) > 0 {
+			return finding{fine: true, what: "a stolen database account of a host can harm others: " + strings.Join(open, "; "), mend: "set it in the server's configuration, and revoke what all may do"}
+		}
 		return finding{ok: true, what: "the database answers, and commits durably"}
 	}
 }

@@ -39,6 +39,13 @@ func hostCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			open, err := db.Exposed(c.Context())
+			if err != nil {
+				return err
+			}
+			for _, setting := range open {
+				fmt.Fprintf(c.ErrOrStderr(), "warning: were this account stolen, it could harm other hosts: %s\n", setting)
+			}
 			fmt.Fprintf(c.OutOrStdout(), "# The database address of computed on %s; keep it secret.\nKILONOVA_DB='%s'\n", host, cred.DSN())
 			return nil
 		})}
@@ -64,6 +71,10 @@ func hostCommand() *cobra.Command {
 		&cobra.Command{Use: "undrain HOST", Short: "Let the host have new servers again", Args: cobra.ExactArgs(1), RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
 			return hosts.New(db, nil).Disable(c.Context(), host, false, "")
 		})},
+		&cobra.Command{Use: "revoke HOST", Short: "End the host's database accounts and their sessions at once; `host add` makes a new one",
+			Args: cobra.ExactArgs(1), RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
+				return schema.RemoveHostAccount(c.Context(), db, host)
+			})},
 		&cobra.Command{Use: "remove HOST", Short: "Remove an empty host and its database account", Args: cobra.ExactArgs(1), RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
 			err := hosts.New(db, nil).Remove(c.Context(), host)
 			if err != nil {
