@@ -65,10 +65,10 @@ var routes = []route{
 	{"GET", "/v2/info/stores", "get_stores", missing("Multi backend is not supported at this site.")},
 	{"GET", "/v2/schemas/{schema}", "get_schemas", (*Service).schema},
 	{"GET", "/v2/schemas/metadefs/{schema}", "get_schemas", (*Service).metadefSchema},
-	{"GET", "/v2/metadefs/namespaces", "get_metadefs", fixed(`{"namespaces": [], "first": "/v2/metadefs/namespaces", "schema": "/v2/schemas/metadefs/namespaces"}`)},
+	{"GET", "/v2/metadefs/namespaces", "get_metadefs", namespacesList.handle},
 	{"GET", "/v2/metadefs/namespaces/{name}", "get_metadefs", missing("Metadata definition namespace not found.")},
 	{"GET", "/v2/metadefs/resource_types", "get_metadefs", fixed(`{"resource_types": []}`)},
-	{"GET", "/v2/tasks", "get_tasks", fixed(`{"tasks": [], "first": "/v2/tasks", "schema": "/v2/schemas/tasks"}`)},
+	{"GET", "/v2/tasks", "get_tasks", tasksList.handle},
 	{"GET", "/v2/tasks/{task}", "get_tasks", missing("Task not found.")},
 }
 

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"kilonova/compat"
 	"kilonova/schema"
@@ -33,38 +32,51 @@ func (w *where) add(condition string, args ...any) {
 	w.args = append(w.args, args...)
 }
 
-// sortColumns are the keys that a list can be sorted by. The expressions never are null, so
-// that pages can go on from any row.
-var sortColumns = map[string]string{
-	"name": "COALESCE(i.name, '')", "status": "i.status", "container_format": "COALESCE(i.container_format, '')",
-	"disk_format": "COALESCE(i.disk_format, '')", "size": "COALESCE(i.size, 0)", "id": "i.uuid",
-	"created_at": "i.created_at", "updated_at": "i.updated_at",
+// sortKey is something that a list can be sorted by. The expression is never null, so that
+// pages can go on from any row.
+type sortKey struct {
+	sql   string
+	value func(*record) any
 }
 
-func sortValue(rec *record, key string) any {
-	switch key {
-	case "name":
-		return rec.Name
-	case "status":
-		return rec.Status
-	case "container_format":
-		return rec.ContainerFormat
-	case "disk_format":
-		return rec.DiskFormat
-	case "size":
-		return rec.Size
-	case "created_at":
-		return rec.CreatedAt
-	case "updated_at":
-		return rec.UpdatedAt
+// sortKeys in the order in which a refusal names them.
+var sortKeys = []struct {
+	name string
+	sortKey
+}{
+	{"name", sortKey{"COALESCE(i.name, '')", func(r *record) any { return r.Name }}},
+	{"status", sortKey{"i.status", func(r *record) any { return r.Status }}},
+	{"container_format", sortKey{"COALESCE(i.container_format, '')", func(r *record) any { return r.ContainerFormat }}},
+	{"disk_format", sortKey{"COALESCE(i.disk_format, '')", func(r *record) any { return r.DiskFormat }}},
+	{"size", sortKey{"COALESCE(i.size, 0)", func(r *record) any { return r.Size }}},
+	{"id", sortKey{"i.uuid", func(r *record) any { return r.ID }}},
+	{"created_at", sortKey{"i.created_at", func(r *record) any { return r.CreatedAt }}},
+	{"updated_at", sortKey{"i.updated_at", func(r *record) any { return r.UpdatedAt }}},
+}
+
+// bySecond are the times as clients are shown them. Where a request names a key after a
+// time, two images of one second are equal by the time; where it names none, the moment
+// decides, for which there are indexes.
+var bySecond = map[string]sortKey{
+	"created_at": {"i.created_at - i.created_at % 1000000", func(r *record) any { return r.CreatedAt.Second() }},
+	"updated_at": {"i.updated_at - i.updated_at % 1000000", func(r *record) any { return r.UpdatedAt.Second() }},
+}
+
+func sortKeyNamed(name string) (sortKey, error) {
+	available := make([]string, len(sortKeys))
+	for i, k := range sortKeys {
+		if k.name == name {
+			return k.sortKey, nil
+		}
+		available[i] = k.name
 	}
-	return rec.ID
+	return sortKey{}, compat.BadRequest("Invalid sort key: %s. It must be one of the following: %s.", clip(name), strings.Join(available, ", "))
 }
 
 // page says which images are wanted, in which order, from where on.
 type page struct {
 	where  where
-	keys   []string
+	keys   []sortKey
 	desc   []bool
 	limit  int
 	marker string
@@ -109,67 +121,104 @@ func listPath(q url.Values) string {
 func parsePage(q url.Values) (*page, error) {
 	p := &page{limit: defaultLimit, marker: q.Get("marker")}
 	if q.Has("limit") {
-		n, err := strconv.ParseInt(q.Get("limit"), 10, 64)
-		if err != nil || n < 0 {
-			return nil, compat.BadRequest("limit param must be an integer that is not negative")
-		}
-		p.limit = int(min(n, maxLimit))
-	}
-	var dirs []string
-	if q.Has("sort") {
-		if q.Has("sort_key") || q.Has("sort_dir") {
-			return nil, compat.BadRequest("Old and new sorting syntax cannot be combined")
-		}
-		for _, part := range strings.Split(q.Get("sort"), ",") {
-			key, dir, ok := strings.Cut(strings.TrimSpace(part), ":")
-			if !ok {
-				dir = "desc"
-			}
-			p.keys, dirs = append(p.keys, key), append(dirs, dir)
-		}
-	} else {
-		p.keys, dirs = slices.Clone(q["sort_key"]), slices.Clone(q["sort_dir"])
-		if len(p.keys) == 0 {
-			p.keys = []string{"created_at"}
-		}
-		switch {
-		case len(dirs) == 0:
-			dirs = []string{"desc"}
-			fallthrough
-		case len(dirs) == 1:
-			for len(dirs) < len(p.keys) {
-				dirs = append(dirs, dirs[0])
-			}
+		var err error
+		p.limit, err = parseLimit(q.Get("limit"))
+		if err != nil {
+			return nil, err
 		}
 	}
-	if len(dirs) != len(p.keys) {
-		return nil, compat.BadRequest("Number of sort dirs does not match the number of sort keys")
+	names, dirs, err := parseSort(q)
+	if err != nil {
+		return nil, err
 	}
-	// The order is made total, as Glance does it, in the direction of the first key.
-	for _, key := range []string{"created_at", "id"} {
-		if !slices.Contains(p.keys, key) {
-			p.keys, dirs = append(p.keys, key), append(dirs, dirs[0])
-		}
-	}
-	seen := map[string]bool{}
-	for i, key := range p.keys {
-		if _, ok := sortColumns[key]; !ok || seen[key] {
-			return nil, compat.BadRequest("Invalid sort key: %s. It must be one of name, status, container_format, disk_format, size, id, created_at, updated_at", clip(key))
-		}
-		seen[key] = true
-		if dirs[i] != "asc" && dirs[i] != "desc" {
-			return nil, compat.BadRequest("Invalid sort direction: %s. It must be one of the following: asc, desc.", clip(dirs[i]))
-		}
-		p.desc = append(p.desc, dirs[i] == "desc")
-	}
-	return p, nil
+	return p, p.sortBy(names, dirs)
 }
 
-// orderBy is made of names of ours alone.
+func parseLimit(text string) (int, error) {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	if err != nil {
+		return 0, compat.BadRequest("limit param must be an integer")
+	}
+	if n < 0 {
+		return 0, compat.BadRequest("limit param must be positive")
+	}
+	return int(min(n, maxLimit)), nil
+}
+
+// parseSort reads the keys that a request names, and their directions: one for each, or one
+// for all.
+func parseSort(q url.Values) (names, dirs []string, err error) {
+	if !q.Has("sort") {
+		names, dirs = trimmed(q["sort_key"]), trimmed(q["sort_dir"])
+		if len(names) == 0 {
+			names = []string{"created_at"}
+		}
+	} else {
+		if q.Has("sort_key") || q.Has("sort_dir") {
+			return nil, nil, compat.BadRequest("Old and new sorting syntax cannot be combined")
+		}
+		for _, part := range strings.Split(q.Get("sort"), ",") {
+			name, dir, _ := strings.Cut(part, ":")
+			if dir == "" {
+				dir = "desc"
+			}
+			names, dirs = append(names, strings.TrimSpace(name)), append(dirs, strings.TrimSpace(dir))
+		}
+	}
+	if len(dirs) == 0 {
+		dirs = []string{"desc"}
+	}
+	if len(dirs) > 1 && len(dirs) != len(names) {
+		return nil, nil, compat.BadRequest("Number of sort dirs does not match the number of sort keys")
+	}
+	return names, dirs, nil
+}
+
+func trimmed(values []string) []string {
+	out := make([]string, len(values))
+	for i, v := range values {
+		out[i] = strings.TrimSpace(v)
+	}
+	return out
+}
+
+// sortBy makes the order of names total, as Glance does it: by the time of creation and the
+// id, in the direction that was given for all, else with the newest first.
+func (p *page) sortBy(names, dirs []string) error {
+	common := "desc"
+	if len(dirs) == 1 {
+		common = dirs[0]
+	}
+	seen := map[string]bool{}
+	for i, name := range append(slices.Clone(names), "created_at", "id") {
+		dir := common
+		if i < len(names) && len(dirs) > 1 {
+			dir = dirs[i]
+		}
+		key, err := sortKeyNamed(name)
+		if err != nil {
+			return err
+		}
+		if dir != "asc" && dir != "desc" {
+			return compat.BadRequest("Invalid sort direction: %s", clip(dir))
+		}
+		if seen[name] {
+			continue // what is equal by it already is equal by it again
+		}
+		seen[name] = true
+		if second, isTime := bySecond[name]; isTime && i < len(names)-1 {
+			key = second
+		}
+		p.keys, p.desc = append(p.keys, key), append(p.desc, dir == "desc")
+	}
+	return nil
+}
+
+// orderBy is made of expressions of ours alone.
 func (p *page) orderBy() string {
 	parts := make([]string, len(p.keys))
 	for i, key := range p.keys {
-		parts[i] = sortColumns[key]
+		parts[i] = key.sql
 		if p.desc[i] {
 			parts[i] += " DESC"
 		}
@@ -188,8 +237,8 @@ func (p *page) after(marker *record) {
 			if i == n {
 				op = map[bool]string{true: "<", false: ">"}[p.desc[i]]
 			}
-			ands = append(ands, sortColumns[key]+" "+op+" ?")
-			args = append(args, sortValue(marker, key))
+			ands = append(ands, key.sql+" "+op+" ?")
+			args = append(args, key.value(marker))
 		}
 		ors = append(ors, "("+strings.Join(ands, " AND ")+")")
 	}
@@ -202,7 +251,7 @@ func (s *Service) page(ctx context.Context, c *compat.Caller, p *page) (recs []*
 	if p.marker != "" {
 		marker, err := s.see(ctx, s.DB, c, p.marker)
 		if compat.IsNotFound(err) {
-			return nil, false, compat.BadRequest("Invalid marker: no image found with ID %s", clip(p.marker))
+			return nil, false, compat.BadRequest("No image found with ID %s", clip(p.marker))
 		}
 		if err != nil {
 			return nil, false, err
@@ -238,7 +287,7 @@ func (p *page) filters(q url.Values, c *compat.Caller) error {
 			continue
 		}
 		if name == "tag" {
-			for _, tag := range values {
+			for _, tag := range trimmed(values) {
 				p.where.add("EXISTS (SELECT 1 FROM image_tags t WHERE t.image_id = i.id AND t.tag = ?)", tag)
 			}
 			continue
@@ -294,10 +343,9 @@ var listed = map[string]string{
 
 var exact = map[string]string{"owner": "i.owner", "checksum": "i.checksum", "os_hash_value": "i.hash_value"}
 
-var numeric = map[string]string{
-	"size_min": "i.size >= ?", "size_max": "i.size <= ?", "min_ram": "i.min_ram = ?",
-	"min_disk": "i.min_disk = ?", "size": "i.size = ?", "virtual_size": "i.virtual_size = ?",
-}
+// numeric are the attributes that are equal to a number, or within the bounds that a filter
+// with _min or _max behind the name gives.
+var numeric = map[string]string{"size": "i.size", "virtual_size": "i.virtual_size", "min_ram": "i.min_ram", "min_disk": "i.min_disk"}
 
 func (p *page) filter(name, value string) error {
 	if column, ok := listed[name]; ok {
@@ -307,33 +355,43 @@ func (p *page) filter(name, value string) error {
 		p.where.add(column+" = ?", value)
 		return nil
 	}
-	if condition, ok := numeric[name]; ok {
-		n, err := strconv.ParseInt(value, 10, 64)
+	if column, op := numberFilter(name); column != "" {
+		n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
 		if err != nil {
-			return compat.BadRequest("Cannot convert image %s \"%s\" to an integer.", name, clip(value))
+			return compat.BadRequest("Unable to filter on a range with a non-numeric value.")
 		}
-		if n < 0 {
-			return compat.BadRequest("Image %s must be >= 0 (%d specified).", name, n)
-		}
-		p.where.add(condition, n)
+		p.where.add(column+" "+op+" ?", n)
 		return nil
 	}
 	switch name {
 	case "protected", "os_hidden":
 		b, err := parseBool(value)
 		if err != nil {
-			return compat.BadRequest("Invalid value '%s' for '%s' filter. Valid values are case insensitive 'true' or 'false'.", clip(value), name)
+			return compat.BadRequest("Invalid value '%s' for '%s' filter. Valid values are 'true' or 'false'.", clip(value), name)
 		}
 		p.where.add("i."+name+" = ?", boolean(b))
 		return nil
 	case "created_at", "updated_at":
-		return p.timeFilter("i."+name, value)
+		return p.timeFilter(name, value)
+	case "changes-since":
+		return compat.BadRequest("The \"changes-since\" filter is no longer available on v2.")
 	case "os_hash_algo":
 		p.where.add("(CASE WHEN i.hash_value IS NULL THEN '' ELSE 'sha512' END) = ?", value)
 		return nil
 	}
-	p.where.add("EXISTS (SELECT 1 FROM image_properties p WHERE p.image_id = i.id AND p.name = ? AND p.value = ?)", name, value)
+	p.property(name, value)
 	return nil
+}
+
+// numberFilter gives the column and the operator of a filter by number, "" for others.
+func numberFilter(name string) (column, op string) {
+	for suffix, op := range map[string]string{"_min": ">=", "_max": "<="} {
+		base, ok := strings.CutSuffix(name, suffix)
+		if ok && numeric[base] != "" {
+			return numeric[base], op
+		}
+	}
+	return numeric[name], "="
 }
 
 func parseBool(s string) (bool, error) {
@@ -426,17 +484,34 @@ func splitQuoted(list string) ([]string, error) {
 	return out, nil
 }
 
-func (p *page) timeFilter(column, value string) error {
+// timeFilter compares a time with what clients are shown of an image's: whole seconds.
+func (p *page) timeFilter(name, value string) error {
 	op, rest := splitOperator(value)
 	if op == "in" {
 		return compat.BadRequest("Unable to filter by unknown operator 'in'.")
 	}
-	t, err := parseTime(rest)
+	t, err := compat.ParseTime(strings.TrimSpace(rest))
 	if err != nil {
-		return compat.BadRequest("Invalid time value: %s", clip(rest))
+		return compat.BadRequest("Bad \"%s\" query filter format. Use ISO 8601 DateTime notation.", name)
 	}
-	// Clients see whole seconds, so a second is what is compared.
-	from, to := schema.MicrosOf(t), schema.MicrosOf(t.Add(time.Second))
+	column, at := "i."+name, schema.MicrosOf(t)
+	from := at.Second()
+	if from != at || t.Nanosecond()%1000 != 0 {
+		// Between two seconds, of which no image is: those after it are from the next one on.
+		from += schema.OneSecond
+		switch op {
+		case "eq":
+			p.where.add("1 = 0")
+			return nil
+		case "neq":
+			return nil
+		case "gt":
+			op = "gte"
+		case "lte":
+			op = "lt"
+		}
+	}
+	to := from + schema.OneSecond
 	switch op {
 	case "eq":
 		p.where.add("("+column+" >= ? AND "+column+" < ?)", from, to)
@@ -452,17 +527,4 @@ func (p *page) timeFilter(column, value string) error {
 		p.where.add(column+" < ?", to)
 	}
 	return nil
-}
-
-// parseTime reads the forms of ISO 8601 that clients send; without a zone it is UTC.
-func parseTime(s string) (time.Time, error) {
-	var err error
-	for _, form := range []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05", "2006-01-02T15:04:05-0700", "2006-01-02T15:04", "2006-01-02"} {
-		var t time.Time
-		t, err = time.Parse(form, s)
-		if err == nil {
-			return t.UTC().Truncate(time.Second), nil
-		}
-	}
-	return time.Time{}, err
 }

@@ -174,7 +174,7 @@ func proxyPage(r *compat.Request) (*page, error) {
 		case "status":
 			err = p.proxyStatus(strings.ToLower(value))
 		case "changes-since":
-			err = p.timeFilter("i.updated_at", "gte:"+value)
+			err = p.timeFilter("updated_at", "gte:"+value)
 		case "name":
 			p.where.add("i.name = ?", value)
 		case "server", "type":
