@@ -265,7 +265,7 @@ func (s *Service) create(w http.ResponseWriter, c *call) error {
 	if img.Owner != c.caller.ProjectID && !allowed("set_owner", c.caller, img, "") {
 		return compat.Forbidden("You are not permitted to create images owned by '%s'.", clip(img.Owner))
 	}
-	err = mayShow(c.caller, img, Shared)
+	err = mayShow(c.caller, img)
 	if err != nil {
 		return err
 	}
@@ -294,10 +294,7 @@ func newID(v any) (string, error) {
 }
 
 // mayShow asks the policy about a visibility that was chosen.
-func mayShow(c *compat.Caller, img *Image, was string) error {
-	if img.Visibility == was {
-		return nil
-	}
+func mayShow(c *compat.Caller, img *Image) error {
 	switch img.Visibility {
 	case Public:
 		return require("publicize_image", c, img, "")

@@ -255,7 +255,7 @@ func TestPatch(t *testing.T) {
 			{"empty", alice, `[]`, 200, `"name": "n"`},
 			{"community", alice, `[{"op": "replace", "path": "/visibility", "value": "community"}]`, 200, `"visibility": "community"`},
 			{"admin publicizes", admin, `[{"op": "replace", "path": "/visibility", "value": "public"}]`, 200, `"visibility": "public"`},
-			{"owner keeps it public", alice, `[{"op": "replace", "path": "/visibility", "value": "public"}]`, 200, `"visibility": "public"`},
+			{"owner asks for it public again", alice, `[{"op": "replace", "path": "/visibility", "value": "public"}]`, 403, ""},
 			{"admin gives it away", admin, `[{"op": "replace", "path": "/owner", "value": "p2"}]`, 200, `"owner": "p2"`},
 		}
 		for _, tt := range tests {

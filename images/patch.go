@@ -55,10 +55,6 @@ func (s *Service) patch(w http.ResponseWriter, c *call) error {
 				return err
 			}
 		}
-		err := mayShow(c.caller, &rec.Image, was.Visibility)
-		if err != nil {
-			return err
-		}
 		if rec.countProperties() > was.countProperties() || rec.countProperties() <= maxProperties {
 			return checkQuota(&rec.Image)
 		}
@@ -151,6 +147,12 @@ func (o operation) apply(img *Image, c *compat.Caller) error {
 	err = attributes[o.name](img, o.value)
 	if err != nil {
 		return err
+	}
+	if o.name == "visibility" { // asked for again is asked for
+		err = mayShow(c, img)
+		if err != nil {
+			return err
+		}
 	}
 	switch {
 	case before.Owner != img.Owner && !allowed("set_owner", c, img, ""):
