@@ -2,6 +2,7 @@ package computed
 
 import (
 	"context"
+	"time"
 
 	"kilonova/work"
 )
@@ -27,4 +28,12 @@ func RunSteps(ctx context.Context, steps []Step) error {
 func (a *Agent) ReconcileOnce(ctx context.Context) error {
 	_, err := a.reconcile(ctx)
 	return err
+}
+
+// SetPatience changes how long a daemon waits for another one to fall silent, until the
+// function that it gives is called.
+func SetPatience(d time.Duration) (restore func()) {
+	before := refusedAfter
+	refusedAfter = d
+	return func() { refusedAfter = before }
 }

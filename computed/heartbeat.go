@@ -22,7 +22,7 @@ var errHeld = errors.New("another daemon runs for this host")
 
 // refusedAfter is how long a daemon waits for another one of its host to fall silent: a
 // little longer than one that is gone may seem to be there.
-const refusedAfter = schema.HostLease + 5*time.Second
+var refusedAfter = schema.HostLease + 5*time.Second
 
 // register puts the host on record and makes this daemon the one that speaks for it. A
 // process of this machine that was killed is followed at once; a daemon elsewhere keeps the
