@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -95,22 +96,32 @@ func (s *Service) Handler() http.Handler {
 	checked := s.Auth(withToken)
 	open := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	open.MethodNotAllowedHandler = withToken.MethodNotAllowedHandler
-	for _, path := range []string{"/", "/v2", "/v2/"} {
+	for _, path := range []string{"/v2", "/v2/"} {
 		open.Path(path).Methods(http.MethodGet, http.MethodHead).Handler(s.versions(http.StatusMultipleChoices))
 	}
 	open.Path("/versions").Methods(http.MethodGet, http.MethodHead).Handler(s.versions(http.StatusOK))
 	open.Path("/v2/images/{id}/file").Headers(ticketHeader, "").Methods(http.MethodGet, http.MethodPut).HandlerFunc(s.ticketed)
 	open.NotFoundHandler = checked
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "" { // the bare mount
-			u := *r.URL
-			u.Path, u.RawPath = "/", ""
-			r = r.Clone(r.Context())
-			r.URL = &u
-		}
 		if !cleanAddress(r.URL) {
 			compat.Fail(w, r, WriteFault, compat.BadRequest("The request's address is malformed or not UTF-8 encoded."))
 			return
+		}
+		version, rest, below := strings.Cut(strings.TrimLeft(r.URL.EscapedPath(), "/"), "/")
+		if version != "versions" && version != "v2" && !slices.Contains(minors, version) {
+			// Whatever begins with no version, the bare mount too, is asked which there are.
+			s.versions(http.StatusMultipleChoices).ServeHTTP(w, r)
+			return
+		}
+		if slices.Contains(minors, version) { // one API under all of its names
+			u := *r.URL
+			u.RawPath = "/v2"
+			if below {
+				u.RawPath += "/" + rest
+			}
+			u.Path, _ = url.PathUnescape(u.RawPath) // it came out of a path
+			r = r.Clone(r.Context())
+			r.URL = &u
 		}
 		open.ServeHTTP(w, r)
 	})

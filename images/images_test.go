@@ -150,7 +150,7 @@ func TestCodes(t *testing.T) {
 			{"NUL in path", alice, "GET", "/v2/images/a%00b", ``, 400},
 			{"bad UTF-8 in path", alice, "GET", "/v2/images/%ff", ``, 400},
 			{"bad UTF-8 in query", alice, "GET", "/v2/images?name=%ff", ``, 400},
-			{"open redirect", alice, "GET", "//evil.example/..", ``, 404},
+			{"open redirect", alice, "GET", "//evil.example/..", ``, 300},
 		}
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {
@@ -203,7 +203,7 @@ func TestEachRouteHasAPolicyThatRefuses(t *testing.T) {
 
 func TestVersionsNeedNoToken(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
-		for path, code := range map[string]int{"": 300, "/": 300, "/versions": 200, "/v2/": 300} {
+		for path, code := range map[string]int{"": 300, "/": 300, "/versions": 200, "/v2/": 300, "/v2.0": 300, "/v3/images": 300, "/v2.99/images": 300, "/nothing": 300} {
 			doc := c.must(code, "", "GET", path, nil)
 			first := doc["versions"].([]any)[0].(map[string]any)
 			link := first["links"].([]any)[0].(map[string]any)
@@ -344,5 +344,22 @@ func TestDeactivate(t *testing.T) {
 		c.must(409, alice, "PUT", at+"/file", "x")
 		c.must(204, alice, "POST", at+"/actions/reactivate", nil)
 		c.must(200, alice, "GET", at+"/file", nil)
+	})
+}
+
+// TestOneAPIUnderAllVersions: an address may name any version that there is.
+func TestOneAPIUnderAllVersions(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		id := c.active(alice, `"tags": ["a/b"]`)
+		for _, version := range append([]string{"v2"}, minors...) {
+			c.must(200, alice, "GET", "/"+version+"/images/"+id, nil)
+			c.must(401, "", "GET", "/"+version+"/images", nil)
+			c.must(404, alice, "GET", "/"+version+"/nothing", nil)
+			c.must(404, alice, "DELETE", "/"+version+"/images/"+id+"/tags/a%2Fc", nil)
+			if w := c.do(alice, "GET", "/"+version+"/images/"+id+"/file", nil); w.Body.String() != "some bytes of a disk" {
+				t.Errorf("%s: %d %s", version, w.Code, w.Body)
+			}
+		}
+		c.must(204, alice, "DELETE", "/v2.7/images/"+id+"/tags/a%2Fb", nil)
 	})
 }
