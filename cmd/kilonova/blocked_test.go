@@ -25,7 +25,7 @@ func TestReadsPassBlockedWriters(t *testing.T) {
 		hold    []string
 	}{
 		"sqlite":  {func(t *testing.T) string { return filepath.Join(t.TempDir(), "kilonova.db") }, []string{"BEGIN IMMEDIATE"}},
-		"mariadb": {func(t *testing.T) string { return schematest.MySQLAddress(t) }, []string{"BEGIN", "SELECT * FROM hosts FOR UPDATE"}},
+		"mariadb": {func(t *testing.T) string { return schematest.MySQLAddress(t) }, []string{"BEGIN", "SELECT * FROM servers FOR UPDATE", "SELECT * FROM quota_usages FOR UPDATE"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
