@@ -159,7 +159,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			f(ctx)
+			schema.Forever(ctx, a.Log, f)
 		}()
 	}
 	background(func(ctx context.Context) { a.heartbeats(ctx, stop) })
@@ -178,7 +178,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) poll(ctx context.Context, wg *sync.WaitGroup) {
 	first := true
 	for ctx.Err() == nil {
-		err := a.pollOnce(ctx, wg)
+		err := schema.Guard(ctx, func(ctx context.Context) error { return a.pollOnce(ctx, wg) })
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "poll for work", "err", err)
 		}
@@ -369,7 +369,7 @@ func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow, 
 		}()
 		timed, stop := a.until(jobCtx, row)
 		defer stop()
-		err := a.carryOut(ctx, timed, row)
+		err := schema.Guard(timed, func(timed context.Context) error { return a.carryOut(ctx, timed, row) })
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "work", "kind", row.Kind, "server", row.ServerUUID, "err", err)
 			pause(ctx, time.Second) // the database may be away: the row is still there
@@ -402,7 +402,7 @@ func (a *Agent) startRead(ctx context.Context, wg *sync.WaitGroup, row *workRow)
 		}()
 		timed, stop := a.until(ctx, row)
 		defer stop()
-		err := a.carryOut(ctx, timed, row)
+		err := schema.Guard(timed, func(timed context.Context) error { return a.carryOut(ctx, timed, row) })
 		if err != nil && ctx.Err() == nil {
 			a.Log.WarnContext(ctx, "question", "kind", row.Kind, "server", row.ServerUUID, "err", err)
 		}

@@ -78,7 +78,7 @@ func isAny(err error, targets ...error) bool {
 
 func (a *Agent) answer(ctx context.Context, read func(*Agent, context.Context, *work.Args) (string, error), args *work.Args) (work.Result, work.State) {
 	var out string
-	err := guard(ctx, func(ctx context.Context) error {
+	err := schema.Guard(ctx, func(ctx context.Context) error {
 		var err error
 		out, err = read(a, ctx, args)
 		return err
@@ -134,7 +134,7 @@ func reasonOf(err error) string {
 
 func (a *Agent) powerState(ctx context.Context, uuid string) work.PowerState {
 	p := work.NoState
-	err := guard(ctx, func(ctx context.Context) error {
+	err := schema.Guard(ctx, func(ctx context.Context) error {
 		var err error
 		p, err = a.Driver.State(ctx, uuid)
 		return err

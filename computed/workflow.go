@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"kilonova/diskformat"
+	"kilonova/schema"
 	"kilonova/work"
 )
 
@@ -30,7 +30,7 @@ func runSteps(ctx context.Context, steps []Step, again bool, before func(context
 	for i := range steps {
 		err := before(ctx, &steps[i])
 		if err == nil {
-			err = guard(ctx, steps[i].Do)
+			err = schema.Guard(ctx, steps[i].Do)
 		}
 		if err == nil {
 			continue
@@ -55,22 +55,12 @@ func undo(ctx context.Context, steps []Step) error {
 		if steps[i].Undo == nil {
 			continue
 		}
-		err := guard(ctx, steps[i].Undo)
+		err := schema.Guard(ctx, steps[i].Undo)
 		if err != nil {
 			problems = append(problems, fmt.Errorf("undo %s: %w", steps[i].Name, err))
 		}
 	}
 	return errors.Join(problems...)
-}
-
-// guard makes an error of a driver's panic: one bad guest must not stop the daemon.
-func guard(ctx context.Context, f func(context.Context) error) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return f(ctx)
 }
 
 // workflow gives the steps of a kind of work.

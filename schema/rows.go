@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime/debug"
+	"time"
 )
 
 // PageSize is how many rows a Sweep reads at once.
@@ -22,6 +24,23 @@ func Guard(ctx context.Context, f func(context.Context) error) (err error) {
 		}
 	}()
 	return f(ctx)
+}
+
+// Forever runs f until it returns: a panic is told, and f begins anew.
+func Forever(ctx context.Context, log *slog.Logger, f func(context.Context)) {
+	const rest = time.Second
+	for {
+		err := Guard(ctx, func(ctx context.Context) error { f(ctx); return nil })
+		if err == nil {
+			return
+		}
+		log.ErrorContext(ctx, "a periodic task broke off", "err", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(rest):
+		}
+	}
 }
 
 // Tasks runs each task, whatever happens in those before it, and gives their errors as one.

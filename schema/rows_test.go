@@ -3,6 +3,7 @@ package schema_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -58,4 +59,24 @@ func TestTasksGoOn(t *testing.T) {
 	if !ran || err == nil || !strings.Contains(err.Error(), "first") || !strings.Contains(err.Error(), "second") {
 		t.Errorf("ran %v, error %.200v", ran, err)
 	}
+}
+
+// TestForever: what panics begins anew, and ends when it returns.
+func TestForever(t *testing.T) {
+	var said strings.Builder
+	times := 0
+	schema.Forever(context.Background(), slog.New(slog.NewTextHandler(&said, nil)), func(context.Context) {
+		times++
+		if times == 1 {
+			panic("poison")
+		}
+	})
+	if times != 2 || !strings.Contains(said.String(), "panic: poison") {
+		t.Errorf("%d times, said %q", times, said.String())
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	schema.Forever(ctx, slog.New(slog.DiscardHandler), func(context.Context) {
+		cancel()
+		panic("poison")
+	})
 }

@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"kilonova/compat"
 	"kilonova/extensions"
@@ -235,26 +234,10 @@ func (c *cloud) run(ctx context.Context) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			forever(ctx, f)
+			schema.Forever(ctx, slog.Default(), f)
 		}()
 	}
 	wg.Wait()
-}
-
-// forever runs f until it returns: a panic is told, and f begins anew.
-func forever(ctx context.Context, f func(context.Context)) {
-	for {
-		err := schema.Guard(ctx, func(ctx context.Context) error { f(ctx); return nil })
-		if err == nil {
-			return
-		}
-		slog.ErrorContext(ctx, "a periodic task broke off", "err", err)
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Second):
-		}
-	}
 }
 
 func migrate(ctx context.Context, db *schema.DB) error {
