@@ -297,6 +297,55 @@ func TestAgentCarriesWorkOut(t *testing.T) {
 	})
 }
 
+// TestLongStepsAreShown: while a step takes its time people see which it is; one that is
+// over at once writes nothing, and nothing is shown when the work is done.
+func TestLongStepsAreShown(t *testing.T) {
+	db := schematest.SQLite(t)
+	d := newDesk(t, db)
+	ready := make(chan struct{})
+	slow := func(c sim.Call) time.Duration {
+		if c.Op == sim.OpCreateDisks {
+			<-ready
+		}
+		return 0
+	}
+	stop := runAgent(t, computed.Config{DB: db, Driver: sim.New(sim.Options{Hostname: "h", Latency: slow}), Host: "h"})
+	defer stop()
+	id := uuid.NewString()
+	d.server(id)
+	task := func() string {
+		var is string
+		err := db.Get(&is, "SELECT task_state FROM servers WHERE uuid = ?", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return is
+	}
+	n := d.queue(id, work.Spawn, 1, argsFor(work.Spawn, id, nil))
+	deadline := time.Now().Add(10 * time.Second)
+	for task() != "spawning" {
+		if time.Now().After(deadline) {
+			t.Fatalf("the disks are being made, and people are shown %q", task())
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	close(ready)
+	if st, res := d.wait(n); st != work.Done {
+		t.Fatalf("%s %+v", st, res)
+	}
+	_, err := db.Exec("UPDATE servers SET task_state = 'mine' WHERE uuid = ?", id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st, res := d.wait(d.queue(id, work.HardReboot, 1, argsFor(work.HardReboot, id, nil))); st != work.Done {
+		t.Fatalf("%s %+v", st, res)
+	}
+	time.Sleep(150 * time.Millisecond)
+	if got := task(); got != "mine" && got != "reboot_started_hard" { // the latter on a machine that is very slow
+		t.Errorf("after the work people are shown %q", got)
+	}
+}
+
 // TestHostRefusesWhatIsNoDisk: whatever the API let through, a host makes no disk of an
 // archive or a kernel, asks no other host to, and says so.
 func TestHostRefusesWhatIsNoDisk(t *testing.T) {

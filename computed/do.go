@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"kilonova/schema"
 	"kilonova/secrets"
@@ -59,7 +61,14 @@ func (a *Agent) do(ctx context.Context, row *workRow, told *toldWork) (work.Resu
 	if flow == nil {
 		return work.Result{Message: "This host cannot do that.", Detail: "unknown kind of work " + string(row.Kind)}, work.Failed
 	}
-	err = runSteps(ctx, flow(a, &args), row.Attempts > 0, func(ctx context.Context, s *Step) error { return a.before(ctx, row, s) })
+	shown := &progress{a: a, row: row}
+	err = runSteps(ctx, flow(a, &args), row.Attempts > 0, func(ctx context.Context, s *Step) error {
+		shown.is("")
+		err := a.before(ctx, row)
+		shown.is(s.Phase)
+		return err
+	})
+	shown.is("")
 	res := work.Result{PowerState: a.powerState(context.WithoutCancel(ctx), args.Guest.UUID)}
 	if err == nil {
 		return res, work.Done
@@ -145,9 +154,9 @@ func (a *Agent) powerState(ctx context.Context, uuid string) work.PowerState {
 	return p
 }
 
-// before looks whether the server still wants this work, and shows how far it is. Deleting
-// goes on whatever happens: nothing can want the guest back.
-func (a *Agent) before(ctx context.Context, row *workRow, s *Step) error {
+// before looks whether the server still wants this work. Deleting goes on whatever
+// happens: nothing can want the guest back.
+func (a *Agent) before(ctx context.Context, row *workRow) error {
 	err := context.Cause(ctx)
 	if err != nil {
 		return err
@@ -166,15 +175,43 @@ func (a *Agent) before(ctx context.Context, row *workRow, s *Step) error {
 	if len(now) == 0 || now[0].Deleted || now[0].Generation != row.Generation {
 		return errSuperseded
 	}
-	if s.Phase == "" {
-		return nil
-	}
-	_, err = a.tell(ctx, schema.TellPhase, s.Phase, row.ID, a.id)
-	if err == nil {
-		_, err = a.tell(ctx, schema.TellTask, s.Phase, row.ServerUUID, row.Generation)
-	}
-	if err != nil && !schema.Transient(err) {
-		return fmt.Errorf("show progress: %w", err)
-	}
 	return nil
+}
+
+// showAfter is how long a step runs before people are shown that it does. What is over
+// sooner is nothing that anybody could see, and costs no write.
+const showAfter = 50 * time.Millisecond
+
+// progress shows which step of a piece of work is being done, as the server's task_state.
+type progress struct {
+	a   *Agent
+	row *workRow
+
+	mu  sync.Mutex
+	now int // steps that were named
+}
+
+// is names the step that begins, "" for none. When it returns, nothing that was named
+// before is shown any more.
+func (p *progress) is(phase string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now++
+	if phase == "" {
+		return
+	}
+	mine := p.now
+	time.AfterFunc(showAfter, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.now != mine {
+			return
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, err := p.a.tell(ctx, schema.TellTask, phase, p.row.ServerUUID, p.row.Generation)
+		if err != nil {
+			p.a.Log.WarnContext(ctx, "show progress", "server", p.row.ServerUUID, "err", err) // the work goes on
+		}
+	})
 }

@@ -420,7 +420,7 @@ func TestRaidByCalls(t *testing.T) {
 	finish := func(state, result string) string {
 		return fmt.Sprintf("CALL kn_finish(%s, %s, %d, 'me')", state, result, ownWork)
 	}
-	for _, must := range []string{fmt.Sprintf("CALL kn_claim('me', 1, %d, '')", ownWork), "CALL kn_phase('spawning', 1, 'me')", beat(nil)} {
+	for _, must := range []string{fmt.Sprintf("CALL kn_claim('me', 1, %d, '')", ownWork), "CALL kn_task('spawning', '" + ownServer + "', 1)", beat(nil)} {
 		n, err := r.run(must)
 		if err != nil || n != 1 {
 			t.Fatalf("%s: %d rows, %v", must, n, err)
@@ -432,7 +432,6 @@ func TestRaidByCalls(t *testing.T) {
 		"claim it as if it were new":          "CALL kn_claim('me', 1, 2, '')",
 		"finish others' work":                 "CALL kn_finish('done', '{}', 2, '" + othersClaim + "')",
 		"fail others' work":                   "CALL kn_finish('failed', '{\"retry\":true}', 2, '" + othersClaim + "')",
-		"show a phase of others":              "CALL kn_phase('spawning', 2, '" + othersClaim + "')",
 		"show a task of others":               "CALL kn_task('spawning', '" + othersServer + "', 1)",
 		"tell a power state of others":        "CALL kn_power(1, '" + othersServer + "')",
 		"read others' secrets":                "CALL kn_args(2)",
@@ -476,10 +475,9 @@ func TestRaidByCalls(t *testing.T) {
 		"a report of wide letters":            finish("'done'", fmt.Sprintf("REPEAT('€', %d)", work.MaxReport/2)),
 		"a report of deep JSON":               finish("'done'", fmt.Sprintf("CONCAT(REPEAT('[', %d), REPEAT(']', %d))", work.MaxReport, work.MaxReport)),
 		"a report in another letter set":      finish("'done'", fmt.Sprintf("CONVERT(REPEAT('x', %d) USING utf32)", work.MaxReport+1)),
-		"a phase that there is not":           "CALL kn_phase('deleting', 1, 'me')",
-		"a phase of script":                   "CALL kn_phase('<script>', 1, 'me')",
-		"a phase that is too long":            "CALL kn_phase(" + long(65) + ", 1, 'me')",
-		"a phase of nothing":                  "CALL kn_phase('', 1, 'me')",
+		"a phase of script":                   "CALL kn_task('<script>', '" + ownServer + "', 1)",
+		"a phase that is too long":            "CALL kn_task(" + long(65) + ", '" + ownServer + "', 1)",
+		"a phase of nothing":                  "CALL kn_task('', '" + ownServer + "', 1)",
 		"a task that the API decides":         "CALL kn_task('deleting', '" + ownServer + "', 1)",
 		"no task":                             "CALL kn_task(NULL, '" + ownServer + "', 1)",
 		"a task of an older generation":       "CALL kn_task('spawning', '" + ownServer + "', 0)",
@@ -567,7 +565,7 @@ func (r *raid) untouched(name string) {
 	defer cancel()
 	c := session(r.t, r.wide)
 	defer c.Close()
-	for _, stmt := range []string{"SET innodb_lock_wait_timeout = 1, lock_wait_timeout = 1", "BEGIN", "UPDATE work SET phase = phase", "UPDATE servers SET power_state = power_state",
+	for _, stmt := range []string{"SET innodb_lock_wait_timeout = 1, lock_wait_timeout = 1", "BEGIN", "UPDATE work SET attempts = attempts", "UPDATE servers SET power_state = power_state",
 		"UPDATE hosts SET uptime = uptime", "INSERT INTO work (host, server_id, server_uuid, kind, args, generation, deadline, created_at, state) VALUES ('mind', 1, 'x', 'stop', '{}', 1, 1, 1, 'queued')",
 		"ROLLBACK", "ALTER TABLE work COMMENT = 'x'", "ALTER TABLE servers COMMENT = 'x'", "ALTER TABLE hosts COMMENT = 'x'", "ALTER TABLE host_accounts COMMENT = 'x'"} {
 		_, err := c.ExecContext(ctx, stmt)
@@ -582,7 +580,7 @@ func (r *raid) untouched(name string) {
 // nothing that others need.
 func TestRaidOnLocks(t *testing.T) {
 	r := newRaid(t)
-	tell := []string{"CALL kn_power(4, '" + ownServer + "')", "CALL kn_power(1, '" + ownServer + "')", "CALL kn_phase('spawning', 1, '')", "CALL kn_queue()", "CALL kn_servers()", "CALL kn_args(1)"}
+	tell := []string{"CALL kn_power(4, '" + ownServer + "')", "CALL kn_power(1, '" + ownServer + "')", "CALL kn_task('spawning', '" + ownServer + "', 1)", "CALL kn_queue()", "CALL kn_servers()", "CALL kn_args(1)"}
 	for name, before := range map[string][]string{
 		"hold a transaction open":         {"BEGIN"},
 		"commit nothing":                  {"SET autocommit = 0"},
@@ -647,16 +645,16 @@ func TestRaidWaitsForNobody(t *testing.T) {
 	r := newRaid(t)
 	exec(t, r.wide, "UPDATE work SET state = 'running', claimed_by = 'me', attempts = 1 WHERE id = 1")
 	held := session(t, r.wide)
-	for _, stmt := range []string{"BEGIN", "UPDATE work SET phase = phase WHERE host = 'other'", "UPDATE servers SET power_state = power_state WHERE host = 'other'",
+	for _, stmt := range []string{"BEGIN", "UPDATE work SET attempts = attempts WHERE host = 'other'", "UPDATE servers SET power_state = power_state WHERE host = 'other'",
 		"UPDATE hosts SET uptime = uptime WHERE name = 'other'", "UPDATE host_accounts SET origin = origin"} {
 		_, err := held.ExecContext(context.Background(), stmt)
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
-	calls := []string{"CALL kn_finish('done', '{}', 2, '" + othersClaim + "')", "CALL kn_phase('spawning', 2, 'me')", "CALL kn_claim('me', 2, 2, '')",
+	calls := []string{"CALL kn_finish('done', '{}', 2, '" + othersClaim + "')", "CALL kn_claim('me', 2, 2, '')",
 		"CALL kn_task('spawning', '" + othersServer + "', 1)", "CALL kn_power(1, '" + othersServer + "')", "CALL kn_args(2)", "CALL kn_server('" + othersServer + "')",
-		"CALL kn_phase('spawning', 1, 'me')", "CALL kn_power(4, '" + ownServer + "')", "CALL kn_queue()", "CALL kn_servers()", "CALL kn_stop('nobody')"}
+		"CALL kn_task('spawning', '" + ownServer + "', 1)", "CALL kn_power(4, '" + ownServer + "')", "CALL kn_queue()", "CALL kn_servers()", "CALL kn_stop('nobody')"}
 	try := func(c *one, name string) {
 		for _, stmt := range calls {
 			r.tries++

@@ -106,10 +106,7 @@ WHERE id = :id AND host = :host AND claimed_by = :me AND state = 'running'
   AND (LENGTH(:result) <= `+fmt.Sprint(work.MaxReport)+` OR kind IN ('console_output', 'diagnostics'))`,
 		hostParam{"state", "VARCHAR(16)", oneOf([]work.State{work.Done, work.Failed})},
 		hostParam{"result", "MEDIUMTEXT", "LENGTH({}) <= " + fmt.Sprint(work.MaxAnswer)}, hostParam{"id", bigint, ""}, hostParam{"me", uuidOf, ""})
-	// TellPhase says which step of a claimed piece is being done.
-	TellPhase = call("phase", false, `UPDATE @work SET phase = :phase WHERE id = :id AND host = :host AND claimed_by = :me`,
-		hostParam{"phase", "VARCHAR(64)", oneOf(work.Phases)}, hostParam{"id", bigint, ""}, hostParam{"me", uuidOf, ""})
-	// TellTask shows the step to clients, as the server's task_state.
+	// TellTask shows the step that is being done to clients, as the server's task_state.
 	TellTask = call("task", false, `UPDATE @servers SET task_state = :phase WHERE uuid = :server AND host = :host AND generation = :generation AND task_state IS NOT NULL`,
 		hostParam{"phase", "VARCHAR(64)", oneOf(work.Phases)}, hostParam{"server", uuidOf, ""}, hostParam{"generation", bigint, ""})
 	// TellPower tells a power state that nobody asked for.

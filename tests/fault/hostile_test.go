@@ -308,7 +308,7 @@ var crimes = []crime{
 	{name: "match", statements: []string{"SELECT REPEAT('a', 40) REGEXP '^(a+)+b$', REPEAT('ab', 100000) REGEXP '(.*)*c'"}},
 	{name: "deep JSON", statements: []string{"SELECT JSON_DETAILED(CONCAT(REPEAT('[', 30000), REPEAT(']', 30000))), JSON_EXTRACT(CONCAT(REPEAT('{\"a\":', 30000), '1', REPEAT('}', 30000)), '$**.a')"}},
 	{name: "keep a picture", once: true, statements: []string{"START TRANSACTION WITH CONSISTENT SNAPSHOT"}},
-	{name: "keep a transaction", once: true, statements: []string{"SET autocommit = 0", "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "BEGIN", "CALL kn_queue()", "CALL kn_servers()", "CALL kn_phase('spawning', 1, 'x')"}},
+	{name: "keep a transaction", once: true, statements: []string{"SET autocommit = 0", "SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE", "BEGIN", "CALL kn_queue()", "CALL kn_servers()", "CALL kn_task('spawning', 'x', 1)"}},
 	{name: "lock names", each: func(n int) []string {
 		return []string{fmt.Sprintf("SELECT GET_LOCK('kilonova_migrations', 10), GET_LOCK('goose', 0), GET_LOCK('x%d', 0)", n)}
 	}},
@@ -327,7 +327,7 @@ var crimes = []crime{
 		var out []string
 		for i := range 50 {
 			id := 1 + (n*50+i)%2000
-			out = append(out, fmt.Sprintf("CALL kn_claim('thief', 1, %d, '')", id), fmt.Sprintf("CALL kn_finish('done', '{}', %d, 'thief')", id), fmt.Sprintf("CALL kn_phase('spawning', %d, 'thief')", id), fmt.Sprintf("CALL kn_args(%d)", id))
+			out = append(out, fmt.Sprintf("CALL kn_claim('thief', 1, %d, '')", id), fmt.Sprintf("CALL kn_finish('done', '{}', %d, 'thief')", id), fmt.Sprintf("CALL kn_args(%d)", id))
 		}
 		return out
 	}},
