@@ -75,7 +75,7 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, rec *record, s
 		// The client may be gone and its context with it; tidying up must not depend on it.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), 30*time.Second)
 		defer cancel()
-		undo := s.fail(ctx, rec.Key, u.token, err)
+		undo := errors.Join(u.drop(), s.fail(ctx, rec.Key, u.token, err))
 		if undo != nil {
 			s.Log.WarnContext(ctx, "upload not undone yet", "image", rec.ID, "err", undo)
 		}
@@ -86,7 +86,11 @@ func (s *Service) receive(w http.ResponseWriter, r *http.Request, rec *record, s
 }
 
 func (s *Service) store(r *http.Request, body io.Reader, u *upload, stage bool) error {
-	err := u.chargeFor(r.Context(), max(r.ContentLength, 0))
+	err := s.Floor.Check(max(r.ContentLength, 0))
+	if err != nil {
+		return mediaFull(fmt.Errorf("before an upload: %w", err))
+	}
+	err = u.chargeFor(r.Context(), max(r.ContentLength, 0))
 	if err != nil {
 		return err
 	}

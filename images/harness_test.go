@@ -130,7 +130,17 @@ func (c *cloud) keep() {
 	}
 }
 
+// do sends a request that the service can answer.
 func (c *cloud) do(caller, method, path string, body any, headers ...string) *httptest.ResponseRecorder {
+	c.t.Helper()
+	w := c.send(caller, method, path, body, headers...)
+	if w.Code >= 500 {
+		c.t.Errorf("%s %s = %d: %s", method, path, w.Code, w.Body)
+	}
+	return w
+}
+
+func (c *cloud) send(caller, method, path string, body any, headers ...string) *httptest.ResponseRecorder {
 	c.t.Helper()
 	var in io.Reader
 	switch b := body.(type) {
@@ -158,9 +168,6 @@ func (c *cloud) do(caller, method, path string, body any, headers ...string) *ht
 	}
 	w := httptest.NewRecorder()
 	c.h.ServeHTTP(w, r)
-	if w.Code >= 500 {
-		c.t.Errorf("%s %s = %d: %s", method, path, w.Code, w.Body)
-	}
 	return w
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"kilonova/compat"
+	"kilonova/room"
 	"kilonova/schema"
 )
 
@@ -42,7 +43,9 @@ type Config struct {
 	MaxImageSize   int64 // bytes of data; 1 TiB
 	MaxVirtualSize int64 // bytes that a guest sees; 16 TiB
 	ProjectImages  int64 // images of one project; 10,000
-	ProjectBytes   int64 // bytes of data of one project; no limit
+	ProjectBytes   int64 // bytes of data of one project; a quarter of the data folder's disk
+	// Floor is what of that disk stays free whatever is uploaded; its default if nil.
+	Floor *room.Floor
 	// IdleTimeout ends an upload whose client sends nothing; one minute.
 	IdleTimeout time.Duration
 }
@@ -80,7 +83,6 @@ func New(c Config) (*Service, error) {
 	setDefault(&c.MaxImageSize, 1<<40)
 	setDefault(&c.MaxVirtualSize, 16<<40)
 	setDefault(&c.ProjectImages, 10000)
-	setDefault(&c.ProjectBytes, 1<<62)
 	setDefault(&c.IdleTimeout, time.Minute)
 	err := checkRoutes()
 	if err != nil {
@@ -95,18 +97,78 @@ func New(c Config) (*Service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("close the image folder to others: %w", err)
 	}
-	s.lock, err = os.OpenFile(filepath.Join(c.Dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	err = s.openDisk()
 	if err != nil {
-		return nil, fmt.Errorf("open the image folder's lock: %w", err)
+		return nil, err
 	}
-	fd := int(s.lock.Fd())
-	s.alone = syscall.Flock(fd, syscall.LOCK_EX|syscall.LOCK_NB) == nil
-	err = syscall.Flock(fd, syscall.LOCK_SH)
+	s.lock, s.alone, err = lockFolder(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(s.lock.Fd()), syscall.LOCK_SH)
 	if err != nil {
 		_ = s.lock.Close() // the lock is the error to tell
 		return nil, fmt.Errorf("lock the image folder: %w", err)
 	}
 	return s, nil
+}
+
+// lockFolder opens the lock of a data folder, and holds it where no other process has the
+// folder open.
+func lockFolder(dir string) (lock *os.File, alone bool, err error) {
+	lock, err = os.OpenFile(filepath.Join(dir, ".lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, false, fmt.Errorf("open the image folder's lock: %w", err)
+	}
+	return lock, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil, nil
+}
+
+// Tidy removes the parts of uploads from a data folder that no process has open: it needs no
+// database, and so gives back the room that opening one takes. It says how many there were.
+func Tidy(dir string) (int, error) {
+	_, err := os.Stat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	lock, alone, err := lockFolder(dir)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = lock.Close() }() // closing unlocks
+	if !alone {
+		return 0, nil
+	}
+	parts, err := filepath.Glob(filepath.Join(dir, "*"+partSuffix))
+	if err != nil {
+		return 0, err
+	}
+	removed := 0
+	var stay []error
+	for _, part := range parts {
+		err := os.Remove(part)
+		if err == nil {
+			removed++
+		} else if len(stay) < toldFiles {
+			stay = append(stay, err)
+		}
+	}
+	return removed, errors.Join(stay...)
+}
+
+// openDisk finds out how much of the data folder's disk images may take.
+func (s *Service) openDisk() error {
+	if s.Floor == nil {
+		s.Floor = &room.Floor{Path: s.Dir}
+	}
+	if s.ProjectBytes != 0 {
+		return nil
+	}
+	disk, err := room.Of(s.Dir)
+	if err != nil {
+		return err
+	}
+	s.ProjectBytes = disk.Size / 4
+	return nil
 }
 
 func setDefault[T int64 | time.Duration](v *T, d T) {

@@ -13,12 +13,12 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/google/uuid"
 
 	"kilonova/compat"
+	"kilonova/room"
 	"kilonova/schema"
 )
 
@@ -39,6 +39,7 @@ type upload struct {
 	charged int64
 	written int64
 	beatAt  time.Time
+	named   bool // the row may name the file
 }
 
 const beginUpload = `
@@ -156,11 +157,8 @@ func (u *upload) copyTo(ctx context.Context, file io.Writer, body io.Reader, che
 		go func() { defer hashing.Done(); m.Write(b) }()
 		go func() { defer hashing.Done(); h.Write(b) }()
 		_, err = file.Write(b)
-		if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-			return sums{}, &compat.Fault{Code: http.StatusRequestEntityTooLarge, Message: "There is not enough space for the image.", Err: err}
-		}
 		if err != nil {
-			return sums{}, fmt.Errorf("write image data: %w", err)
+			return sums{}, mediaFull(fmt.Errorf("write image data: %w", err))
 		}
 		u.written += int64(n)
 		if last {
@@ -191,17 +189,35 @@ func fill(body io.Reader, block []byte) (n int, last bool, err error) {
 func (u *upload) write(ctx context.Context, body io.Reader, check func([]byte) error) (sums, error) {
 	file, err := os.OpenFile(u.path()+partSuffix, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return sums{}, fmt.Errorf("make image file: %w", err)
+		return sums{}, mediaFull(fmt.Errorf("make image file: %w", err))
 	}
-	sum, err := u.copyTo(ctx, file, body, check)
+	sum, err := u.copyTo(ctx, u.s.Floor.Writer(file), body, check)
 	if err == nil {
-		err = file.Sync()
+		err = mediaFull(file.Sync())
 	}
 	err = errors.Join(err, file.Close())
 	if err == nil {
 		err = os.Rename(u.path()+partSuffix, u.path())
 	}
 	return sum, err
+}
+
+// drop removes what there is of the upload's data, unless a row may name it. It goes first
+// when an upload fails: what is then written down needs room, too.
+func (u *upload) drop() error {
+	if u.named {
+		return nil
+	}
+	return u.s.unlink(u.name()+partSuffix, u.name())
+}
+
+// mediaFull is err, or Glance's words for it where the disk is full.
+func mediaFull(err error) error {
+	if !room.Full(err) {
+		return err
+	}
+	return &compat.Fault{Code: http.StatusRequestEntityTooLarge,
+		Message: "Image storage media is full: There is not enough disk space on the image storage media.", Err: err}
 }
 
 const finishUpload = `
@@ -229,6 +245,7 @@ func (u *upload) staged(ctx context.Context, size int64) error {
 }
 
 func (u *upload) finish(ctx context.Context, size int64, step func(*schema.Tx) (bool, error)) error {
+	u.named = true
 	err := u.s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		ok, err := step(tx)
 		if err != nil {
@@ -271,11 +288,11 @@ func (s *Service) fail(ctx context.Context, key int64, token string, cause error
 		if gone || rec.Upload != token {
 			return nil
 		}
-		files = []string{rec.ID + "." + token + partSuffix, rec.ID + "." + token, rec.Staged}
 		ok, err := schema.Changed(tx.ExecContext(ctx, failUpload, reason(cause), s.Clock.Now(), key, token))
 		if err != nil || !ok {
 			return err
 		}
+		files = []string{rec.ID + "." + token + partSuffix, rec.ID + "." + token, rec.Staged}
 		// Nothing else can charge or name these files once this has committed.
 		return takeBytes(ctx, tx, rec.Owner, -rec.Charged, unlimited)
 	})

@@ -56,7 +56,12 @@ func takeBytes(ctx context.Context, tx *schema.Tx, project string, n, limit int6
 	if err != nil || ok {
 		return err
 	}
-	return compat.TooLarge("The project holds as much image data as it may hold: %d bytes.", limit)
+	var held int64
+	err = tx.GetContext(ctx, &held, `SELECT bytes FROM image_usage WHERE project_id = ?`, project)
+	if err != nil {
+		return err
+	}
+	return compat.TooLarge("Image exceeds the storage quota: The size of the data %d will exceed the limit. %d bytes remaining.", n, max(limit-held, 0))
 }
 
 // moveUsage follows an image to another owner, whom an administrator chose: no limit holds.

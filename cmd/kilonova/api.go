@@ -29,11 +29,16 @@ func apiCommand() *cobra.Command {
 	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
 	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
 	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients (the certificate itself if empty)")
+	f.disk.add(fl)
+	f.disk.addQuota(fl)
 	fl.StringVar(&bell, "doorbell", "", "UDP address at which hosts ring when work is done (none if empty: a short poll finds it)")
 	return cmd
 }
 
 func api(ctx context.Context, f *upFlags, bellAddress string) error {
+	if f.disk.badEnv != nil {
+		return f.disk.badEnv
+	}
 	dir, err := stateDir(f.stateDir)
 	if err != nil {
 		return err
@@ -51,6 +56,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	if err != nil {
 		return err
 	}
+	tidyImages(ctx, dir)
 	db, err := f.openDB(ctx, dir)
 	if err != nil {
 		return err
@@ -59,7 +65,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	bells := work.NewBells()
 	ringer := &hostBell{}
 	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Bell: ringer, Bells: bells})
+		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Disk: f.disk, Bell: ringer, Bells: bells})
 	if err != nil {
 		return err
 	}

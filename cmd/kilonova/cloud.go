@@ -35,6 +35,7 @@ type cloudConfig struct {
 	PolicyFile  string
 	// TenantRanges are what projects may use for their subnets; the default if nil.
 	TenantRanges []netip.Prefix
+	Disk         diskFlags
 	Bell         work.Bell
 	Bells        *work.Bells
 }
@@ -127,9 +128,13 @@ func (c *cloud) base(mount string) compat.Base {
 }
 
 func (c *cloud) openServices(ctx context.Context) error {
-	var err error
+	dir := imagesDir(c.cfg.StateDir)
+	quota, err := c.cfg.Disk.projectBytes(dir)
+	if err != nil {
+		return err
+	}
 	c.images, err = images.New(images.Config{
-		DB: c.db, Dir: filepath.Join(c.cfg.StateDir, "images"), Base: c.base(imagePath), Auth: c.identity.AuthenticateAs(images.WriteFault),
+		DB: c.db, Dir: dir, Floor: c.cfg.Disk.floor(dir), ProjectBytes: quota, Base: c.base(imagePath), Auth: c.identity.AuthenticateAs(images.WriteFault),
 		Tickets: c.identity, InternalURL: c.cfg.InternalURL + imagePath,
 	})
 	if err != nil {

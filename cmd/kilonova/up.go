@@ -31,6 +31,7 @@ type upFlags struct {
 	db                                                         dbFlags
 	listen                                                     listenFlags
 	driver                                                     driverFlags
+	disk                                                       diskFlags
 	simHosts                                                   int
 }
 
@@ -54,6 +55,8 @@ func upCommand() *cobra.Command {
 	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients and this machine's hosts (the certificate itself if empty)")
 	fl.IntVar(&f.simHosts, "sim-hosts", 1, "hosts of the simulator")
 	f.driver.add(fl)
+	f.disk.add(fl)
+	f.disk.addQuota(fl)
 	return cmd
 }
 
@@ -72,6 +75,9 @@ func (f *upFlags) addTenantRanges(fl *pflag.FlagSet) {
 func up(ctx context.Context, f *upFlags) error {
 	if f.outbound != "" && f.outbound != "nat" {
 		return fmt.Errorf("--outbound %q: only nat is known", f.outbound)
+	}
+	if f.disk.badEnv != nil {
+		return f.disk.badEnv
 	}
 	dir, err := stateDir(f.stateDir)
 	if err != nil {
@@ -95,6 +101,7 @@ func up(ctx context.Context, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	tidyImages(ctx, dir)
 	db, err := f.openDB(ctx, dir)
 	if err != nil {
 		return err
@@ -102,7 +109,7 @@ func up(ctx context.Context, f *upFlags) error {
 	defer db.Close()
 	bells := work.NewBells()
 	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Bell: bells, Bells: bells})
+		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Disk: f.disk, Bell: bells, Bells: bells})
 	if err != nil {
 		return err
 	}
