@@ -276,7 +276,7 @@ func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
 		}
 		seen[row.ServerUUID] = true
 		slots := a.slots
-		if row.Kind == work.Delete || row.Generation < newest[row.ServerUUID] {
+		if row.Kind == work.Delete || row.Kind == work.Replug || row.Generation < newest[row.ServerUUID] {
 			slots = a.quick
 		}
 		a.startJob(ctx, wg, row, slots) // without room it waits: the end of a job polls again
@@ -292,12 +292,13 @@ func (a *Agent) running(server string) bool {
 
 // endUnwanted cancels jobs that no longer count: whose row is gone, whose server has newer
 // work, or has gone on without any. Deletes go on: nothing can want the guest back.
+// So does what ports became.
 func (a *Agent) endUnwanted(ctx context.Context, newest map[string]int64, there map[int64]bool) error {
 	var servers []string
 	a.mu.Lock()
 	for id, j := range a.busy {
 		switch {
-		case j.kind == work.Delete:
+		case j.kind == work.Delete || j.kind == work.Replug:
 		case !there[j.id]:
 			j.cancel(errRowGone)
 		case newest[id] > j.generation:

@@ -61,7 +61,7 @@ var before = map[work.Kind][]work.Kind{
 	work.SoftReboot: {work.Spawn}, work.HardReboot: {work.Spawn}, work.Pause: {work.Spawn}, work.Unpause: {work.Spawn, work.Pause},
 	work.Suspend: {work.Spawn}, work.Resume: {work.Spawn, work.Suspend}, work.Rebuild: {work.Spawn}, work.ResizePrep: {work.Spawn},
 	work.ConfirmResize: {work.Spawn, work.ResizePrep}, work.RevertResize: {work.Spawn, work.ResizePrep},
-	work.Snapshot: {work.Spawn}, work.SetPassword: {work.Spawn},
+	work.Snapshot: {work.Spawn}, work.SetPassword: {work.Spawn}, work.Replug: {work.Spawn},
 }
 
 func argsFor(k work.Kind, id string, upload *work.Transfer) *work.Args {
@@ -374,6 +374,37 @@ func TestHostRefusesWhatIsNoDisk(t *testing.T) {
 		st, res = d.wait(d.queue(id, work.Rebuild, 1, args))
 		if st != work.Failed || res.PowerState != work.PoweredOn {
 			t.Errorf("rebuild: %s %+v", st, res)
+		}
+	})
+}
+
+// TestPortsGoBesideTheServersState: what ports became is done whatever generation the server has
+// come to, unless it is gone; a port that cannot be plugged is named with the reason.
+func TestPortsGoBesideTheServersState(t *testing.T) {
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		d, world := newDesk(t, db), sim.NewWorld()
+		id := uuid.NewString()
+		args := argsFor(work.Replug, id, nil)
+		fault := &computed.PortError{Port: args.Guest.Ports[0].ID, Err: fmt.Errorf("%w: the route of eth0", computed.ErrRange)}
+		drv := sim.New(sim.Options{World: world, Hostname: "h", Faults: []sim.Fault{{Op: sim.OpPlugPorts, N: 3, Err: fault}}})
+		stop := runAgent(t, computed.Config{DB: db, Driver: drv, Host: "h"})
+		defer stop()
+		d.server(id)
+		d.wait(d.queue(id, work.Spawn, 1, argsFor(work.Spawn, id, nil)))
+		d.exec("UPDATE servers SET generation = 7 WHERE uuid = ?", id)
+		if st, res := d.wait(d.queue(id, work.Replug, 1, args)); st != work.Done || res.PowerState != work.PoweredOn {
+			t.Errorf("of an earlier generation: %s %+v", st, res)
+		}
+		st, res := d.wait(d.queue(id, work.Replug, 7, args))
+		if st != work.Failed || len(res.Ports) != 1 || res.Ports[0].Port != fault.Port || res.Ports[0].Why != fault.Err.Error() || res.PowerState != work.PoweredOn {
+			t.Errorf("that cannot be plugged: %s %+v", st, res)
+		}
+		if res.Message != "The range of the server's network is not free on the compute host." {
+			t.Errorf("people read %q", res.Message)
+		}
+		d.exec("UPDATE servers SET deleted = 1 WHERE uuid = ?", id)
+		if st, _ = d.wait(d.queue(id, work.Replug, 7, args)); st != work.Failed {
+			t.Errorf("of a server that is gone: %s", st)
 		}
 	})
 }

@@ -76,6 +76,10 @@ func (a *Agent) do(ctx context.Context, row *workRow, told *toldWork) (work.Resu
 	said := secret.Hide(err.Error()) // what is told to a driver or a server may come back in its words
 	a.Log.WarnContext(ctx, "work failed", "kind", row.Kind, "server", row.ServerUUID, "attempt", row.Attempts+1, "err", said)
 	res.Detail, res.Message, res.Reason = said, messageOf(row.Kind, err), reasonOf(err)
+	var port *PortError
+	if errors.As(err, &port) {
+		res.Ports = []work.PortFailure{{Port: port.Port, Why: port.Err.Error()}}
+	}
 	res.Retry = row.Kind == work.Spawn && !isAny(err, ErrDiskTooSmall, ErrImageRefused, errSuperseded, errOverdue)
 	return res, work.Failed
 }
@@ -116,6 +120,8 @@ func messageOf(k work.Kind, err error) string {
 		return "The compute host did not finish in time."
 	case errors.Is(err, ErrNoAgent):
 		return "QEMU guest agent is not enabled"
+	case errors.Is(err, ErrRange):
+		return "The range of the server's network is not free on the compute host."
 	case errors.Is(err, ErrDiskTooSmall):
 		return "The disk of the flavor is too small."
 	case errors.Is(err, ErrImageRefused):
@@ -172,7 +178,9 @@ func (a *Agent) before(ctx context.Context, row *workRow) error {
 	if err != nil {
 		return fmt.Errorf("look at the server: %w", err)
 	}
-	if len(now) == 0 || now[0].Deleted || now[0].Generation != row.Generation {
+	// What ports became is so whatever the server is doing.
+	stale := len(now) > 0 && now[0].Generation != row.Generation && row.Kind != work.Replug
+	if len(now) == 0 || now[0].Deleted || stale {
 		return errSuperseded
 	}
 	return nil

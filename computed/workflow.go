@@ -84,6 +84,7 @@ var workflows = map[work.Kind]workflow{
 	work.RevertResize:  revertResize,
 	work.Snapshot:      snapshot,
 	work.SetPassword:   setPassword,
+	work.Replug:        replug,
 }
 
 // The task states that a server passes through.
@@ -248,6 +249,12 @@ func revertResize(a *Agent, args *work.Args) []Step {
 		steps = append(steps, Step{Name: "start", Do: func(ctx context.Context) error { return d.Start(ctx, g.UUID) }})
 	}
 	return steps
+}
+
+// replug gives the guest's ports what they became while it runs. There is nothing to undo: what
+// could not be changed stays as it was.
+func replug(a *Agent, args *work.Args) []Step {
+	return []Step{{Name: "plug ports", Do: func(ctx context.Context) error { return a.Driver.PlugPorts(ctx, &args.Guest) }}}
 }
 
 func setPassword(a *Agent, args *work.Args) []Step {

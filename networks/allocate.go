@@ -11,6 +11,7 @@ import (
 
 	"kilonova/compat"
 	"kilonova/schema"
+	"kilonova/work"
 )
 
 // Device is the server that gets ports.
@@ -159,7 +160,7 @@ func (s *Service) takeAddresses(ctx context.Context, tx *schema.Tx, n *Network, 
 
 const bindPort = `
 UPDATE ports SET device_id = ?, device_owner = ?, host = ?, nic = ?, nic_tag = ?, made_for_server = 0,
-  revision = revision + 1, updated_at = ?
+  status = 'DOWN', binding_failure = '', revision = revision + 1, updated_at = ?
 WHERE id = ? AND device_id = ''`
 
 // bindServerPort gives a port that the client made to the server, if nobody was first.
@@ -217,14 +218,17 @@ func keysOf(ports []heldPort) []int64 {
 	return keys
 }
 
-const bindHost = `UPDATE ports SET host = ?, revision = revision + 1, updated_at = ? WHERE id IN (?)`
+const bindHost = `
+UPDATE ports SET host = ?, status = CASE WHEN binding_failure <> '' THEN 'DOWN' ELSE status END, binding_failure = '',
+  revision = revision + 1, updated_at = ?
+WHERE id IN (?)`
 
 // BindHost records on which host a server's ports are; "" is none.
 func (s *Service) BindHost(ctx context.Context, tx *schema.Tx, serverID, host string) error {
 	return s.updatePorts(ctx, tx, serverID, bindHost, host, s.clock.Now())
 }
 
-const setStatus = `UPDATE ports SET status = ?, updated_at = ? WHERE id IN (?)`
+const setStatus = `UPDATE ports SET status = ?, binding_failure = '', updated_at = ? WHERE id IN (?)`
 
 // SetActive sets the state of a server's ports: ACTIVE while the guest is plugged, else DOWN.
 func (s *Service) SetActive(ctx context.Context, q schema.Querier, serverID string, active bool) error {
@@ -233,6 +237,35 @@ func (s *Service) SetActive(ctx context.Context, q schema.Querier, serverID stri
 		status = statusActive
 	}
 	return s.updatePorts(ctx, q, serverID, setStatus, status, s.clock.Now())
+}
+
+const (
+	failPort   = `UPDATE ports SET status = ?, binding_failure = ?, updated_at = ? WHERE id = ?`
+	clearPorts = `UPDATE ports SET status = ?, binding_failure = '', updated_at = ? WHERE id IN (?) AND binding_failure <> ''`
+)
+
+// Plugged keeps what a host says of plugging a server's ports: which of them it could not
+// plug, and why, or that all is well with them. Ports that are not the server's are left out.
+func (s *Service) Plugged(ctx context.Context, tx *schema.Tx, serverID string, failures []work.PortFailure) error {
+	if len(failures) == 0 {
+		return s.updatePorts(ctx, tx, serverID, clearPorts, statusActive, s.clock.Now())
+	}
+	ports, err := held(ctx, tx, serverID)
+	if err != nil {
+		return err
+	}
+	for _, f := range failures {
+		for _, p := range ports {
+			if p.ID != f.Port {
+				continue
+			}
+			_, err = tx.ExecContext(ctx, failPort, statusError, work.Clip(f.Why, work.MaxWhy), s.clock.Now(), p.Key)
+			if err != nil {
+				return fmt.Errorf("keep the failure of port %s: %w", p.ID, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Service) updatePorts(ctx context.Context, q schema.Querier, serverID, statement string, args ...any) error {

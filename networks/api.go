@@ -19,6 +19,7 @@ const maxBody = 114688
 type request struct {
 	*http.Request
 	caller *compat.Caller
+	ring   string // the host that has something to do when the change is made
 }
 
 func (r *request) id() string { return mux.Vars(r.Request)["id"] }

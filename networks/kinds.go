@@ -269,7 +269,14 @@ func (s *Service) update(k *kind) handler {
 		if err != nil {
 			return err
 		}
+		s.ringFor(r)
 		return s.answer(w, r, k, http.StatusOK, []record{row}, false)
+	}
+}
+
+func (s *Service) ringFor(r *request) {
+	if r.ring != "" && s.Bell != nil {
+		s.Bell.Ring(r.ring)
 	}
 }
 
@@ -293,6 +300,7 @@ func (s *Service) remove(k *kind) handler {
 		if err != nil {
 			return err
 		}
+		s.ringFor(r)
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}

@@ -116,6 +116,9 @@ func (p *portRow) view() map[string]any {
 	if p.Host != "" {
 		vif, details = "bridge", map[string]any{"bridge_name": work.BridgeName(p.NetworkID), "port_filter": p.PortSecurity}
 	}
+	if p.Failure != "" {
+		vif, details = "binding_failed", map[string]any{"reason": p.Failure}
+	}
 	return map[string]any{
 		"id": p.ID, "name": p.Name, "project_id": p.ProjectID, "description": p.Description,
 		"network_id": p.NetworkID, "mac_address": p.MAC, "admin_state_up": p.AdminStateUp, "status": p.Status,
@@ -454,6 +457,25 @@ func (s *Service) changePort(r *request, tx *schema.Tx, old record, v values) er
 	if schema.Duplicate(err) {
 		return macInUse(p)
 	}
+	if err != nil || !enforced(v) {
+		return err
+	}
+	return s.tellHost(r, tx, p)
+}
+
+// enforced reports whether an update changes what a port's host makes of it.
+func enforced(v values) bool {
+	return slices.ContainsFunc([]string{"allowed_address_pairs", "port_security_enabled", "fixed_ips", "mac_address"}, v.has)
+}
+
+// tellHost lets the host of a server's port know that the port is another now, or gone.
+func (s *Service) tellHost(r *request, tx *schema.Tx, p *portRow) error {
+	r.ring = ""
+	if p.NIC == noNIC || s.PortsChanged == nil {
+		return nil
+	}
+	host, err := s.PortsChanged(r.Context(), tx, p.DeviceID)
+	r.ring = host
 	return err
 }
 
@@ -523,5 +545,9 @@ func (s *Service) readdress(ctx context.Context, tx *schema.Tx, n *Network, p *p
 
 func (s *Service) removePort(r *request, tx *schema.Tx, old record) error {
 	p := old.(*portRow)
-	return s.deletePorts(r.Context(), tx, p.ProjectID, []int64{p.Key})
+	err := s.deletePorts(r.Context(), tx, p.ProjectID, []int64{p.Key})
+	if err != nil {
+		return err
+	}
+	return s.tellHost(r, tx, p)
 }

@@ -24,7 +24,7 @@ type Port struct {
 	NetworkID      string
 	NetworkName    string // the label under which a server shows its addresses
 	MAC            string
-	Status         string // ACTIVE, DOWN or BUILD
+	Status         string // ACTIVE, DOWN or ERROR
 	Tag            string
 	FixedIPs       []FixedIP
 	SecurityGroups []SecurityGroup
@@ -61,6 +61,7 @@ func (p Port) Guest() work.Port {
 const (
 	statusActive = "ACTIVE"
 	statusDown   = "DOWN"
+	statusError  = "ERROR" // its host could not plug it
 )
 
 // noNIC is the place of a port that no server has, whatever its device_id says.
@@ -90,6 +91,7 @@ type portRow struct {
 	PortSecurity bool          `db:"port_security_enabled"`
 	Pairs        string        `db:"allowed_address_pairs"`
 	DHCPOpts     string        `db:"extra_dhcp_opts"`
+	Failure      string        `db:"binding_failure"` // why its host could not plug it
 	Revision     int64         `db:"revision"`
 	CreatedAt    schema.Micros `db:"created_at"`
 	UpdatedAt    schema.Micros `db:"updated_at"`
@@ -102,7 +104,7 @@ type portRow struct {
 const portColumns = `p.id, p.uuid, p.network_id, n.uuid AS network_uuid, n.project_id AS network_owner, p.project_id,
   p.name, p.description, p.mac_address, p.admin_state_up, p.status, p.device_id, p.device_owner, p.nic, p.nic_tag,
   p.made_for_server, p.host, p.vnic_type, p.profile, p.port_security_enabled, p.allowed_address_pairs,
-  p.extra_dhcp_opts, p.revision, p.created_at, p.updated_at`
+  p.extra_dhcp_opts, p.binding_failure, p.revision, p.created_at, p.updated_at`
 
 const insertPort = `
 INSERT INTO ports (uuid, network_id, project_id, name, description, mac_address, admin_state_up, status, device_id,

@@ -14,6 +14,7 @@ import (
 	"kilonova/compat"
 	"kilonova/hostnet"
 	"kilonova/schema"
+	"kilonova/work"
 )
 
 // Config is what the service needs. Only DB and Auth have no useful default.
@@ -47,9 +48,16 @@ type Config struct {
 
 // Service is the network service. All its methods may be called at once.
 type Service struct {
-	db       *schema.DB
-	clock    schema.Clock
-	cfg      Config
+	db    *schema.DB
+	clock schema.Clock
+	cfg   Config
+	// PortsChanged is told in a transaction that changes what a server's host enforces of its
+	// ports: their addresses, pairs and port security, or that one is gone. It gives the host
+	// to ring afterwards, "" for none; nil for a cloud without hosts.
+	PortsChanged func(ctx context.Context, tx *schema.Tx, serverID string) (host string, err error)
+	// Bell rings hosts; nil for none.
+	Bell work.Bell
+
 	private  netip.Prefix
 	limits   map[string]int
 	cursors  *lru.Cache[int64, *cursor] // by the subnet's key

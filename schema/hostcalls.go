@@ -74,7 +74,7 @@ var (
 	// AskQueue gives the first 200 pieces of work that are not finished.
 	AskQueue = call("queue", true, queueColumns+` ORDER BY id LIMIT 200`)
 	// AskUrgent gives of them what must not wait for the rest.
-	AskUrgent = call("urgent", true, queueColumns+` AND kind IN ('delete', 'console_output', 'diagnostics') ORDER BY id LIMIT 200`)
+	AskUrgent = call("urgent", true, queueColumns+` AND kind IN ('delete', 'replug', 'console_output', 'diagnostics') ORDER BY id LIMIT 200`)
 	// AskQueueOf gives the pieces of some servers: their uuids, joined by commas.
 	AskQueueOf = call("queue_of", true, queueColumns+` AND INSTR(:servers, server_uuid) > 0 ORDER BY id LIMIT 200`,
 		hostParam{"servers", "TEXT", ""})

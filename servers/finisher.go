@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"kilonova/compat"
+	"kilonova/hosts"
 	"kilonova/schema"
 	"kilonova/work"
 )
@@ -135,8 +136,12 @@ func lasting(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && !schema.Transient(err) && !errors.Is(err, errLostRace) && !errors.Is(err, schema.ErrUnknownOutcome) && !schema.Away(err)
 }
 
+// lostRaces is how often an outcome is applied to a server that requests change all the while,
+// before it waits for the next look at finished work.
+const lostRaces = 5
+
 // applyOnce applies the outcome of work and removes its row, in one transaction: it happens
-// once or not at all.
+// once or not at all. When a request changed the server meanwhile, it meets what that left.
 func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.Result) error {
 	err := s.dropSnapshot(ctx, f)
 	if err != nil {
@@ -146,8 +151,18 @@ func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.
 	if err != nil {
 		return err
 	}
+	for range lostRaces {
+		err = s.applyTx(ctx, f, ok, res, all)
+		if !errors.Is(err, errLostRace) {
+			break
+		}
+	}
+	return err
+}
+
+func (s *Service) applyTx(ctx context.Context, f *finished, ok bool, res work.Result, all []hosts.Host) error {
 	var ring string
-	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
+	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		ring = ""
 		mine, err := schema.Changed(tx.ExecContext(ctx, removeWork, f.ID, f.State))
 		if err != nil || !mine {
@@ -156,6 +171,9 @@ func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.
 		v, err := get(ctx, tx, f.ServerUUID)
 		if err != nil {
 			return err
+		}
+		if f.Kind == work.Replug { // the server's own state is not concerned
+			return s.replugged(ctx, tx, v, f, ok, res)
 		}
 		if v != nil && !v.Deleted && f.Kind == work.Delete && ok && v.HostName() == f.Host {
 			// Whatever was asked for meanwhile, there is no guest any more.

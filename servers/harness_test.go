@@ -115,6 +115,7 @@ func newCloudAt(t testing.TB, db *schema.DB, clock schema.Clock) *cloud {
 	_, err = db.Exec("UPDATE hosts SET last_seen = ?, public_key = ?", schema.MicrosOf(time.Now().Add(time.Hour)), testHostKey.Public())
 	must(err)
 	c.s = New(Config{DB: db, Clock: clock, Bell: work.NewBells(), Flavors: fl, Keypairs: keys, Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts})
+	net.PortsChanged = c.s.PortsChanged
 	api := compat.NewCompute(compat.Base{}, identity.NewPolicy(), fakeTokens)
 	c.s.Register(api)
 	must(api.Build())

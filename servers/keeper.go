@@ -51,7 +51,7 @@ func (s *Service) endOverdue(ctx context.Context) error {
 
 func (s *Service) endOne(ctx context.Context, f *finished) error {
 	switch t := transitions[f.Operation]; {
-	case t.Asks:
+	case t.Asks || f.Kind == work.Replug:
 		_, err := s.DB.ExecContext(ctx, removeWork, f.ID, f.State)
 		return wrap(err, "remove work %d", f.ID)
 	case t.Buries:

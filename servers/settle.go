@@ -36,6 +36,10 @@ func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finish
 	if !known || t.Kind != f.Kind {
 		return "", fmt.Errorf("work %q of unknown operation %q", f.Kind, f.Operation)
 	}
+	err := s.keepPlugged(ctx, tx, v, f.Kind, ok, res)
+	if err != nil {
+		return "", err
+	}
 	x := &settling{s: s, ctx: ctx, tx: tx, v: v, f: f, ok: ok, res: res, all: all, set: t.outcome(ok, res, s.Clock.Now())}
 	if t.Settle != nil {
 		err := t.Settle(x)

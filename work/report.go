@@ -13,6 +13,8 @@ const (
 	MaxAnswer  = 1 << 20   // the same of a question: console output, diagnostics
 	MaxMessage = 1024
 	MaxDetail  = 16384
+	MaxPorts   = 64  // that failed
+	MaxWhy     = 500 // for each
 )
 
 // PowerStates are the power states that there are.
@@ -45,13 +47,22 @@ func ReadResult(k Kind, raw string) (Result, error) {
 	if !slices.Contains(reasons, r.Reason) {
 		return Result{}, fmt.Errorf("a report with the reason %.20q: there is no such reason", r.Reason)
 	}
-	r.Message, r.Detail = Clip(r.Message, MaxMessage), Clip(r.Detail, MaxDetail)
+	r.cut()
 	return r, nil
+}
+
+// cut brings texts and lists to the length that they may have.
+func (r *Result) cut() {
+	r.Message, r.Detail = Clip(r.Message, MaxMessage), Clip(r.Detail, MaxDetail)
+	r.Ports = slices.Clone(r.Ports[:min(len(r.Ports), MaxPorts)])
+	for i := range r.Ports {
+		r.Ports[i] = PortFailure{Clip(r.Ports[i].Port, 36), Clip(r.Ports[i].Why, MaxWhy)}
+	}
 }
 
 // Encode gives the JSON form of a result for a work row, cut to what is read there.
 func (r Result) Encode(k Kind) string {
-	r.Message, r.Detail = Clip(r.Message, MaxMessage), Clip(r.Detail, MaxDetail)
+	r.cut()
 	for {
 		raw, err := json.Marshal(r)
 		if err != nil {

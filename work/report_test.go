@@ -31,6 +31,10 @@ func TestReadResultBelievesNothing(t *testing.T) {
 			t.Errorf("%s: an error of %d bytes", name, len(err.Error()))
 		}
 	}
+	many, err := ReadResult(Stop, `{"ports":[`+strings.Repeat(`{"port":"`+strings.Repeat("p", 99)+`","why":"`+strings.Repeat("w", 900)+`"},`, 100)+`{}]}`)
+	if err != nil || len(many.Ports) != MaxPorts || len(many.Ports[0].Port) > 36 || len(many.Ports[0].Why) > MaxWhy {
+		t.Errorf("%d ports, %v", len(many.Ports), err)
+	}
 	r, err := ReadResult(Stop, `{"power_state":4,"message":"`+strings.Repeat("é", MaxMessage)+`","detail":"a\u0000b"}`)
 	if err != nil || r.PowerState != Shutdown || len(r.Message) > MaxMessage || r.Detail != "ab" {
 		t.Errorf("%d bytes of message, detail %q, %v", len(r.Message), r.Detail, err)

@@ -23,6 +23,7 @@ const (
 	RevertResize  Kind = "revert_resize"
 	Snapshot      Kind = "snapshot"
 	SetPassword   Kind = "set_password"
+	Replug        Kind = "replug" // a guest's ports became others; its state is not touched
 	ConsoleOutput Kind = "console_output"
 	Diagnose      Kind = "diagnostics"
 )
@@ -67,6 +68,7 @@ var Deadlines = map[Kind]time.Duration{
 	RevertResize:  10 * time.Minute,
 	Snapshot:      60 * time.Minute,
 	SetPassword:   2 * time.Minute,
+	Replug:        24 * time.Hour, // for a host that is away: its guests run on under the old rules
 	ConsoleOutput: 30 * time.Second,
 	Diagnose:      30 * time.Second,
 }
@@ -113,7 +115,15 @@ type Result struct {
 	Output string `json:"output,omitempty"`
 	// Reason classifies some failures for the API ("no_agent", "no_console", "disk_too_small").
 	Reason string `json:"reason,omitempty"`
+	// Ports are those that could not be plugged.
+	Ports []PortFailure `json:"ports,omitempty"`
 	// MinDiskGB and such of a snapshot are known to the API already.
+}
+
+// PortFailure says why a port could not be plugged, for administrators.
+type PortFailure struct {
+	Port string `json:"port"`
+	Why  string `json:"why"`
 }
 
 // Reasons of Result.Reason.

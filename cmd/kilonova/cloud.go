@@ -168,6 +168,7 @@ func (c *cloud) route(context.Context) error {
 		Quotas: c.quotas, Hosts: c.hosts, Names: c.identity, Key: c.key,
 	})
 	c.images.Jobs = c.servers.Runs
+	c.networks.PortsChanged, c.networks.Bell = c.servers.PortsChanged, c.cfg.Bell
 	c.flavors.Register(compute)
 	keys.Register(compute)
 	c.quotas.Register(compute)
