@@ -37,10 +37,10 @@ type fullName struct {
 	DomainName string `db:"domain_name"`
 }
 
-// flag reads a parameter that is on when it is there, unless it says no.
+// flag reads a parameter that is on when it is there, whatever it says but 0.
 func flag(r *http.Request, key string) bool {
 	v, ok := r.URL.Query()[key]
-	return ok && truth(v[len(v)-1])
+	return ok && v[len(v)-1] != "0"
 }
 
 // assignmentQuery are the filters of the list of role assignments.

@@ -3,17 +3,13 @@ package identity_test
 import (
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-
-	"go.yaml.in/yaml/v3"
 )
 
-// documentedFilters are the query parameters that the OpenAPI files of the Identity API list
-// for each GET. "" marks a path that is not offered, with its reason.
+// documentedFilters are the query parameters that the Identity API documents for each GET, as
+// its OpenAPI file has them. "" marks a path that is not offered, with its reason.
 var documentedFilters = map[string]string{
 	"/v3/domains":                                 "enabled limit marker name",
 	"/v3/endpoints":                               "interface region_id service_id",
@@ -36,60 +32,8 @@ var documentedFilters = map[string]string{
 	"/v3/users/{user_id}/application_credentials": "name",
 }
 
-// TestFiltersOfTheOpenAPIFiles holds documentedFilters against the files, where they are.
-func TestFiltersOfTheOpenAPIFiles(t *testing.T) {
-	files, _ := filepath.Glob("../../shared/contract/openapi/identity-*.yaml")
-	if len(files) == 0 {
-		t.Skip("no OpenAPI files beside the project: the table was made from them")
-	}
-	raw, err := os.ReadFile(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	type parameter struct {
-		Ref  string `yaml:"$ref"`
-		Name string `yaml:"name"`
-		In   string `yaml:"in"`
-	}
-	var doc struct {
-		Paths map[string]struct {
-			Get struct {
-				Parameters []parameter `yaml:"parameters"`
-			} `yaml:"get"`
-		} `yaml:"paths"`
-		Components struct {
-			Parameters map[string]parameter `yaml:"parameters"`
-		} `yaml:"components"`
-	}
-	err = yaml.Unmarshal(raw, &doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for path, item := range doc.Paths {
-		var names []string
-		for _, p := range item.Get.Parameters {
-			if p.Ref != "" {
-				p = doc.Components.Parameters[p.Ref[strings.LastIndex(p.Ref, "/")+1:]]
-			}
-			if p.In == "query" {
-				names = append(names, p.Name)
-			}
-		}
-		if len(names) == 0 {
-			continue
-		}
-		found++
-		slices.Sort(names)
-		listed, known := documentedFilters[path]
-		if !known || listed != "" && listed != strings.Join(names, " ") {
-			t.Errorf("%s has the filters %q, the table %q", path, strings.Join(names, " "), listed)
-		}
-	}
-	if found != len(documentedFilters) {
-		t.Errorf("%d lists with filters in the files, %d in the table", found, len(documentedFilters))
-	}
-}
+// pageParameters are in TestOrderedPages.
+var pageParameters = []string{"limit", "marker", "sort_dir", "sort_key"}
 
 // TestFilters asks each list with each of its documented filters, for something that is
 // there and for something that is not.
@@ -126,7 +70,7 @@ func TestFilters(t *testing.T) {
 			{"/v3/domains", "enabled", "domains", []string{"default"}, 0},
 			{"/v3/domains", "limit=1&marker=" + min(domain, "default"), "domains", []string{max(domain, "default")}, 0},
 			{"/v3/endpoints", "interface=internal&service_id=" + service, "endpoints", []string{endpoint}, 0},
-			{"/v3/endpoints", "interface=Internal", "endpoints", nil, 0},
+			{"/v3/endpoints", "interface=admin&service_id=" + service, "endpoints", nil, 0},
 			{"/v3/endpoints", "region_id=Two", "endpoints", []string{endpoint}, 0},
 			{"/v3/endpoints", "region_id=two", "endpoints", nil, 0},
 			{"/v3/endpoints", "service_id=nothing", "endpoints", nil, 0},
@@ -139,6 +83,9 @@ func TestFilters(t *testing.T) {
 			{"/v3/projects", "domain_id=" + domain, "projects", []string{other}, 0},
 			{"/v3/projects", "parent_id=" + project, "projects", []string{child}, 0},
 			{"/v3/projects", "enabled=0", "projects", []string{child}, 0},
+			{"/v3/projects", "enabled=No", "projects", []string{child}, 0},
+			{"/v3/projects", "enabled=off", "projects", []string{child}, 0},
+			{"/v3/projects", "enabled=&name=child", "projects", nil, 0},
 			{"/v3/projects", "name=CHILD", "projects", []string{child}, 0},
 			{"/v3/projects", "is_domain=true&name=far", "projects", []string{domain}, 0},
 			{"/v3/projects", "is_domain=1&enabled=true", "projects", []string{"default"}, 0},
@@ -201,6 +148,7 @@ func TestFilters(t *testing.T) {
 			{"/v3/role_assignments", "scope.project.id=" + project + "&include_subtree", "role_assignments", nil, 2},
 			{"/v3/role_assignments", "scope.project.id=" + project + "&include_subtree=0", "role_assignments", nil, 1},
 			{"/v3/role_assignments", "scope.project.id=" + project + "&include_subtree&effective", "role_assignments", nil, 3},
+			{"/v3/role_assignments", "scope.project.id=" + project + "&include_subtree=false&effective=False", "role_assignments", nil, 3}, // only 0 is no
 			{"/v3/role_assignments", "scope.domain.id=" + domain, "role_assignments", nil, 1},
 			{"/v3/role_assignments", "scope.system=all", "role_assignments", nil, 2},
 			{"/v3/role_assignments", "scope.system=some", "role_assignments", nil, all},
@@ -237,6 +185,10 @@ func TestFilters(t *testing.T) {
 			"/v3/role_assignments?effective&scope.domain.id=a&scope.OS-INHERIT:inherited_to=projects": 400,
 			"/v3/role_assignments?include_subtree&scope.project.id=nothing":                           404,
 			"/v3/projects?tags=%ff": 400, "/v3/users?name__contains=%ff": 400,
+			"/v3/users?name=": 400, "/v3/users?name=%20": 400, "/v3/groups?name=" + strings.Repeat("x", 256): 400, "/v3/users?domain_id=": 400, "/v3/projects?domain_id=%F0%9F%9A%80": 400,
+			"/v3/users?enabled=perhaps": 400, "/v3/projects?is_domain=2": 400, "/v3/domains?enabled=x": 400, "/v3/endpoints?interface=Internal": 400,
+			"/v3/users?limit=x": 400, "/v3/users?limit=-1": 400, "/v3/groups?sort_dir=up": 400, "/v3/users?sort_key=name&sort_dir=": 400,
+			"/v3/users?marker=nobody": 404, "/v3/projects?marker=" + user: 404, "/v3/roles?marker=%ff": 404,
 		} {
 			if a := c.do("GET", path, admin, ""); a.code != code {
 				t.Errorf("GET %s = %d, want %d: %s", path, a.code, code, a.raw)
@@ -257,8 +209,73 @@ func TestFilters(t *testing.T) {
 					return tt.path == concrete && q.Has(f)
 				})
 				empty := len(c.must(200, "GET", concrete, admin, "").list(concrete[strings.LastIndex(concrete, "/")+1:])) == 0
-				if !tested && !empty && f != "sort_key" && f != "sort_dir" && f != "limit" && f != "marker" {
+				if !tested && !empty && !slices.Contains(pageParameters, f) {
 					t.Errorf("%s?%s is not tested", path, f)
+				}
+			}
+		}
+	})
+}
+
+// TestOrderedPages reads lists page by page, in each order that is documented, and finds in them
+// what is in the list as a whole.
+func TestOrderedPages(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		admin := c.admin()
+		domain := c.create(admin, "domains", "domain", `{"name":"Far"}`)
+		for i, name := range []string{"delta", "Alpha", "charlie", "BRAVO", "alpha"} {
+			of := "default"
+			if i == 4 {
+				of = domain // a name twice, in two domains
+			}
+			enabled := fmt.Sprint(i%2 == 0)
+			c.create(admin, "users", "user", `{"name":"`+name+`","domain_id":"`+of+`","enabled":`+enabled+`}`)
+			c.create(admin, "groups", "group", `{"name":"`+name+`","domain_id":"`+of+`"}`)
+			c.create(admin, "projects", "project", `{"name":"`+name+`","domain_id":"`+of+`"}`)
+			c.create(admin, "domains", "domain", `{"name":"d`+fmt.Sprint(i)+`"}`)
+		}
+		value := func(member any, key string) string {
+			return strings.ToLower(fmt.Sprint(member.(map[string]any)[key]))
+		}
+		for path, filters := range documentedFilters {
+			if !slices.Contains(strings.Fields(filters), "limit") {
+				continue
+			}
+			list := path[strings.LastIndex(path, "/")+1:]
+			orders := []string{"", "sort_key=id", "sort_key=id&sort_dir=desc", "sort_key=nothing"}
+			if slices.Contains(strings.Fields(filters), "sort_key") {
+				orders = append(orders, "sort_key=name", "sort_key=name&sort_dir=asc", "sort_key=name&sort_dir=desc", "sort_key=domain_id&sort_dir=desc")
+			}
+			if list == "users" {
+				orders = append(orders, "sort_key=enabled")
+			}
+			for _, order := range orders {
+				whole := c.must(200, "GET", path+"?"+order, admin, "")
+				o, _ := url.ParseQuery(order)
+				key := o.Get("sort_key")
+				if key == "" || key == "nothing" {
+					key = "id"
+				}
+				sorted := slices.IsSortedFunc(whole.list(list), func(a, b any) int {
+					return strings.Compare(value(a, key), value(b, key))
+				})
+				if o.Get("sort_dir") == "desc" && slices.Contains(strings.Fields(filters), "sort_dir") {
+					sorted = slices.IsSortedFunc(whole.list(list), func(a, b any) int {
+						return strings.Compare(value(b, key), value(a, key))
+					})
+				}
+				if !sorted {
+					t.Errorf("%s?%s: not in order: %s", path, order, whole.raw)
+				}
+				var paged []any
+				pages := 0
+				for at := path + "?limit=2&" + order; at != ""; pages++ {
+					page := c.must(200, "GET", at, admin, "")
+					paged = append(paged, page.list(list)...)
+					_, at, _ = strings.Cut(page.text("links", "next"), "/identity")
+				}
+				if fmt.Sprint(paged) != fmt.Sprint(whole.list(list)) || pages != (len(paged)+1)/2 {
+					t.Errorf("%s?%s: %d pages: %v, want %v", path, order, pages, paged, whole.list(list))
 				}
 			}
 		}

@@ -61,7 +61,7 @@ func (s *Service) answerGroups(w http.ResponseWriter, r *http.Request, q *query)
 }
 
 func (s *Service) listGroups(w http.ResponseWriter, r *http.Request) error {
-	return s.answerGroups(w, r, newQuery(r).name().equal("domain_id"))
+	return s.answerGroups(w, r, newQuery(r).name().id("domain_id").sorted(map[string]string{"name": "name_key", "domain_id": "domain_id"}))
 }
 
 // userGroups answers GET /v3/users/{id}/groups.
@@ -70,7 +70,7 @@ func (s *Service) userGroups(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q := newQuery(r).name().equal("domain_id")
+	q := newQuery(r).name().id("domain_id")
 	q.and("id IN (SELECT group_id FROM identity_memberships WHERE user_id = ?)", pathVar(r, "user"))
 	return s.answerGroups(w, r, q)
 }

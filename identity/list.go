@@ -3,6 +3,8 @@ package identity
 import (
 	"cmp"
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -18,31 +20,54 @@ import (
 // says that it is truncated, as Keystone's do.
 const maxList = 10000
 
-// query is the WHERE of a list, made of the request's filters, and its page.
+// query is the WHERE of a list, made of the request's filters, its order and its page.
 type query struct {
 	where  []string
 	args   []any
 	values map[string][]string
 	limit  int
+	marker string // the id of the last one that the client has
+	column string // the order is by this, and by the ids where it is the same
+	down   bool
 	err    error
 }
 
-// newQuery reads limit and marker. Pages follow the ids.
+// newQuery reads limit and marker. Pages follow the ids unless sorted says otherwise.
 func newQuery(r *http.Request) *query {
-	q := &query{values: r.URL.Query(), limit: maxList}
+	q := &query{values: r.URL.Query(), limit: maxList, column: "id"}
 	if v := q.last("limit"); v != "" {
 		n, err := strconv.ParseUint(v, 10, 31)
 		if err != nil {
-			q.err = compat.BadRequest("Invalid input for query parameter 'limit': it is not a number from 0.")
+			q.wrong("limit", "it is not a number from 0")
 		} else if n > 0 {
 			q.limit = int(min(n, maxList))
 		}
 	}
-	if v := q.last("marker"); v != "" {
-		if !validText(v) || len(v) > maxName {
-			q.err = compat.NotFound("Could not find the marker: %s.", clip(v))
-		}
-		q.and("id > ?", v)
+	q.marker = q.last("marker")
+	if !validText(q.marker) || len(q.marker) > maxName {
+		q.err = cmp.Or(q.err, noMarker(q.marker))
+	}
+	return q
+}
+
+func noMarker(id string) error { return compat.NotFound("Marker %s could not be found.", clip(id)) }
+
+// wrong is the 400 Fault of a value that a parameter cannot have.
+func (q *query) wrong(param, why string) {
+	q.err = cmp.Or(q.err, error(compat.BadRequest("Invalid input for query parameter '%s': %s.", clip(param), why)))
+}
+
+// sorted reads sort_key, one of the columns, and sort_dir. Another key changes nothing, as in
+// Keystone none does.
+func (q *query) sorted(columns map[string]string) *query {
+	if c, ok := columns[q.last("sort_key")]; ok {
+		q.column = c
+	}
+	switch _, asked := q.values["sort_dir"]; {
+	case q.last("sort_dir") == "desc":
+		q.down = true
+	case asked && q.last("sort_dir") != "asc":
+		q.wrong("sort_dir", "it is neither asc nor desc")
 	}
 	return q
 }
@@ -81,9 +106,25 @@ func (q *query) equalAs(param, column string) {
 }
 
 func (q *query) valid(param string) {
-	if q.err == nil && !validText(q.last(param)) {
-		q.err = compat.BadRequest("Invalid input for query parameter '%s'.", clip(param))
+	if !validText(q.last(param)) {
+		q.wrong(param, "it holds a character that nothing stored has")
 	}
+}
+
+// id filters by an id, which is not nothing.
+func (q *query) id(param string) *query {
+	if _, ok := q.values[param]; ok && !validID(q.last(param)) {
+		q.wrong(param, "it is not an id")
+	}
+	return q.equal(param)
+}
+
+// oneOf refuses what is none of a parameter's words.
+func (q *query) oneOf(param string, words ...string) *query {
+	if _, ok := q.values[param]; ok && !slices.Contains(words, q.last(param)) {
+		q.wrong(param, "it is not one of "+strings.Join(words, ", "))
+	}
+	return q
 }
 
 // name filters by a name, which is compared by its key, and by parts of it.
@@ -91,6 +132,9 @@ func (q *query) name() *query {
 	q.inexact("name", "name", "name_key", foldName)
 	if v, ok := q.values["name"]; ok {
 		q.valid("name")
+		if strings.TrimSpace(q.last("name")) == "" || utf8.RuneCountInString(q.last("name")) > maxName {
+			q.wrong("name", "it is not a name of 1 to 255 characters")
+		}
 		q.and("name_key = ?", foldName(v[len(v)-1]))
 	}
 	return q
@@ -127,15 +171,25 @@ func (q *query) inexact(param, column, folded string, fold func(string) string) 
 	}
 }
 
-// enabled filters by a boolean; as in Keystone only "false" and "0" mean false.
+// enabled filters by a boolean.
 func (q *query) enabled() *query {
 	if _, ok := q.values["enabled"]; ok {
-		q.and("enabled = ?", truth(q.last("enabled")))
+		q.and("enabled = ?", q.truth("enabled"))
 	}
 	return q
 }
 
-func truth(word string) bool { return !strings.EqualFold(word, "false") && word != "0" }
+// truth reads a boolean; a parameter without a value is on.
+func (q *query) truth(param string) bool {
+	switch strings.ToLower(q.last(param)) {
+	case "", "1", "t", "true", "on", "y", "yes":
+		return true
+	case "0", "f", "false", "off", "n", "no":
+		return false
+	}
+	q.wrong(param, "it is not a boolean")
+	return false
+}
 
 // nothing is the filter by what no user of ours has: they come from no other identity
 // provider.
@@ -186,7 +240,7 @@ func (q *query) tags() *query {
 		q.valid(form.param)
 		wanted := strings.Split(q.last(form.param), ",")
 		if len(wanted) > maxTags {
-			q.err = cmp.Or(q.err, error(compat.BadRequest("Invalid input for query parameter '%s': it has too many tags.", form.param)))
+			q.wrong(form.param, "it has too many tags")
 			return q
 		}
 		var has []string
@@ -203,16 +257,62 @@ func (q *query) tags() *query {
 	return q
 }
 
+// from makes the page begin after the marker, whose row must be there still.
+func (q *query) from(ctx context.Context, s *Service, statement string) error {
+	if q.marker == "" {
+		return nil
+	}
+	_, table, _ := strings.Cut(statement, "FROM ") // no list has it among its columns
+	var at struct {
+		ID    string `db:"id"`
+		Value any    `db:"value"`
+	}
+	err := s.db.GetContext(ctx, &at, "SELECT id, "+q.column+" AS value FROM "+table+" WHERE id = ?", q.marker)
+	if errors.Is(err, sql.ErrNoRows) {
+		return noMarker(q.marker)
+	}
+	if err != nil {
+		return fmt.Errorf("find the marker of a list: %w", err)
+	}
+	if text, ok := at.Value.([]byte); ok { // as one driver gives text
+		at.Value = string(text)
+	}
+	after := " > ?"
+	if q.down {
+		after = " < ?"
+	}
+	if q.column == "id" {
+		q.and("id"+after, at.ID)
+	} else {
+		q.and("("+q.column+after+" OR "+q.column+" = ? AND id"+after+")", at.Value, at.Value, at.ID)
+	}
+	return nil
+}
+
+func (q *query) order() string {
+	way := ""
+	if q.down {
+		way = " DESC"
+	}
+	if q.column == "id" {
+		return " ORDER BY id" + way
+	}
+	return " ORDER BY " + q.column + way + ", id" + way
+}
+
 // list runs a SELECT with the query's filters and one row more than the page has; it says
 // whether there was one.
 func list[T any](ctx context.Context, s *Service, q *query, statement string) (rows []T, more bool, err error) {
+	if q.err == nil {
+		q.err = q.from(ctx, s, statement)
+	}
 	if q.err != nil {
 		return nil, false, q.err
 	}
 	if len(q.where) > 0 {
 		statement += " WHERE " + strings.Join(q.where, " AND ")
 	}
-	err = s.db.SelectContext(ctx, &rows, statement+" ORDER BY id LIMIT ?", append(q.args, q.limit+1)...)
+	err = s.db.SelectContext(ctx, &rows, statement+q.order()+" LIMIT ?", append(q.args, q.limit+1)...)
 	if err != nil {
 		return nil, false, fmt.Errorf("list: %w", err)
 	}

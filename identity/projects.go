@@ -110,10 +110,10 @@ func (s *Service) projectView(r *http.Request, p *projectRow) object {
 }
 
 func (s *Service) listProjects(w http.ResponseWriter, r *http.Request) error {
-	q := newQuery(r).name().enabled().equal("domain_id", "parent_id").tags()
+	q := newQuery(r).name().enabled().id("domain_id").id("parent_id").tags()
 	statement := selectProjects
 	_, asked := q.values["is_domain"]
-	domains := asked && truth(q.last("is_domain"))
+	domains := asked && q.truth("is_domain")
 	if domains {
 		statement = selectDomainProjects
 	}

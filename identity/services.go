@@ -194,7 +194,7 @@ func (s *Service) endpointView(r *http.Request, row *endpointRow) object {
 }
 
 func (s *Service) listEndpoints(w http.ResponseWriter, r *http.Request) error {
-	q := newQuery(r).equal("service_id", "interface", "region_id").enabled()
+	q := newQuery(r).equal("service_id", "interface", "region_id").enabled().oneOf("interface", "public", "internal", "admin")
 	q.equalAs("region", "region_id")
 	return answerList(s, w, r, "endpoints", q, selectEndpoints, func(row *endpointRow) (object, string) {
 		return s.endpointView(r, row), row.ID

@@ -58,11 +58,11 @@ func (s *Service) userView(r *http.Request, u *userRow) object {
 
 // userFilters are the filters of lists of users.
 func (q *query) userFilters() *query {
-	return q.name().enabled().equal("domain_id", "default_project_id").passwordExpiry().nothing("idp_id", "protocol_id", "unique_id")
+	return q.name().enabled().id("domain_id").equal("default_project_id").passwordExpiry().nothing("idp_id", "protocol_id", "unique_id")
 }
 
 func (s *Service) listUsers(w http.ResponseWriter, r *http.Request) error {
-	q := newQuery(r).userFilters()
+	q := newQuery(r).userFilters().sorted(map[string]string{"name": "name_key", "domain_id": "domain_id", "enabled": "enabled"})
 	return answerList(s, w, r, "users", q, selectUsers, func(u *userRow) (object, string) {
 		return s.userView(r, u), u.ID
 	})

@@ -4,21 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"kilonova/schema"
 	"kilonova/schema/schematest"
 )
 
-// documentedFilters are the filters that the OpenAPI file of the Network API lists for each
-// collection that is offered. All of them take the parameters of pages and order besides.
+// documentedFilters are the filters that the Network API documents for each collection that is
+// offered, as its OpenAPI file has them. All of them take the parameters of pages and order besides.
 var documentedFilters = map[string]string{
 	"networks":             "admin_state_up description id is_default mtu name not-tags not-tags-any provider:network_type provider:physical_network provider:segmentation_id qinq revision_number router:external shared status tags tags-any tenant_id vlan_transparent",
 	"subnets":              "cidr description enable_dhcp gateway_ip id ip_version ipv6_address_mode ipv6_ra_mode name network_id not-tags not-tags-any revision_number router:external segment_id shared subnetpool_id tags tags-any tenant_id",
@@ -33,69 +29,6 @@ var documentedFilters = map[string]string{
 	"rbac-policies":  "action id object_id object_type target_tenant tenant_id",
 	"routers":        "admin_state_up description enable_ndp_proxy id name not-tags not-tags-any revision_number tags tags-any tenant_id",
 	"subnetpools":    "address_scope_id default_prefixlen default_quota description id ip_version is_default max_prefixlen min_prefixlen name not-tags not-tags-any revision_number shared tags tags-any tenant_id",
-}
-
-// notOffered are the beginnings of documented collections that there are not here, and of
-// those of one resource (its tags, the quotas), which have nothing to filter by.
-var notOffered = []string{"address-groups", "agents/", "auto-allocated-topology", "default-security-group-rules", "flavors", "floatingip-pools",
-	"floatingips/", "local", "log/", "metering/", "ndp-proxies", "network-", "network_", "networks/", "policies/", "ports/", "qos/", "quotas",
-	"routers/", "security-groups-default-statefulness", "security-groups/", "segments", "service", "subnetpools/", "subnets/", "trunks/", "vpn/"}
-
-var pageParameters = []string{"limit", "marker", "page_reverse", "sort_dir", "sort_key"}
-
-// TestFiltersOfTheOpenAPIFiles holds documentedFilters against the file, where it is.
-func TestFiltersOfTheOpenAPIFiles(t *testing.T) {
-	files, _ := filepath.Glob("../../shared/contract/openapi/network-*.yaml") // the pattern is right
-	if len(files) == 0 {
-		t.Skip("no OpenAPI files beside the project: the table was made from them")
-	}
-	raw, err := os.ReadFile(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	type parameter struct {
-		Ref  string `yaml:"$ref"`
-		Name string `yaml:"name"`
-		In   string `yaml:"in"`
-	}
-	var doc struct {
-		Paths map[string]struct {
-			Get struct {
-				Parameters []parameter `yaml:"parameters"`
-			} `yaml:"get"`
-		} `yaml:"paths"`
-		Components struct {
-			Parameters map[string]parameter `yaml:"parameters"`
-		} `yaml:"components"`
-	}
-	err = yaml.Unmarshal(raw, &doc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := 0
-	for path, item := range doc.Paths {
-		path = strings.TrimPrefix(path, "/v2.0/")
-		var names []string
-		for _, p := range item.Get.Parameters {
-			if p.Ref != "" {
-				p = doc.Components.Parameters[p.Ref[strings.LastIndex(p.Ref, "/")+1:]]
-			}
-			if p.In == "query" && !slices.Contains(pageParameters, p.Name) {
-				names = append(names, p.Name)
-			}
-		}
-		if len(item.Get.Parameters) == 0 || slices.ContainsFunc(notOffered, func(start string) bool { return strings.HasPrefix(path, start) }) {
-			continue
-		}
-		found++
-		slices.Sort(names)
-		if got := strings.Join(names, " "); documentedFilters[path] != got {
-			t.Errorf("%s has the filters %q, the table %q", path, got, documentedFilters[path])
-		}
-	}
-	if found != len(documentedFilters) {
-		t.Errorf("%d offered lists in the file, %d in the table", found, len(documentedFilters))
-	}
 }
 
 // asked are the values of a filter that find the test's resource, and those that do not. A

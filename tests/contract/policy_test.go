@@ -10,7 +10,7 @@ import (
 )
 
 // policyContract is the contract's table of default roles.
-const policyContract = "../../../shared/contract/data/policy.tsv"
+const policyContract = "testdata/policy.tsv"
 
 // TestPolicyHasTheDefaults: every rule has the contract's default role, no rule is missing,
 // and every operation's rules are known.
@@ -23,10 +23,6 @@ func TestPolicyHasTheDefaults(t *testing.T) {
 				t.Errorf("%s: rule %s has no row", op.Name(), rule.Name)
 			}
 		}
-	}
-	_, err := os.Stat(policyContract)
-	if err != nil {
-		t.Skipf("the contract's table of roles is not here: %v", err)
 	}
 	for rule, role := range rolesOf(t, policyContract) {
 		if ours[rule] != role {
