@@ -253,7 +253,7 @@ func TestGrantsAndAssignments(t *testing.T) {
 		count("role.id="+service, 1)
 		count("user.id="+user+"&effective", 4) // manager, member, reader, and service by the group
 		count("user.id="+user+"&effective&role.id="+reader, 1)
-		count("user.id="+user+"&effective=false", 1)
+		count("user.id="+user+"&effective=0", 1)
 		count("effective&scope.project.id="+project, 4)
 		a := count("include_names=True&user.id="+user, 1)
 		one := a.list("role_assignments")[0].(map[string]any)
