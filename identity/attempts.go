@@ -15,8 +15,9 @@ import (
 //
 // The counts stand in places of a fixed number that are chosen by a hash which nobody outside
 // knows. So they take the same memory whatever comes in, and no flood of other names and
-// addresses makes room by having this one forgotten; all that it can do is to share a place,
-// and it is checked too slowly (hasher) to fill many.
+// addresses makes room by having this one forgotten; all that it can do is to share its
+// places. Each has two, and the lesser counts: who shares one with somebody that guesses is
+// not held up for it, and the flood is checked too slowly (hasher) to fill many.
 type attempts struct {
 	seed     maphash.Seed
 	pairs    places
@@ -52,9 +53,19 @@ func newAttempts() *attempts {
 	}
 }
 
+// of gives the two places of a hash.
+func (p *places) of(hash uint64) [2]*atomic.Int64 {
+	one, other := hash%placesWatched, hash>>32%placesWatched
+	if one == other {
+		other ^= 1
+	}
+	return [2]*atomic.Int64{&p.emptyAt[one], &p.emptyAt[other]}
+}
+
 // left is how long it takes until one more failure may be counted.
 func (p *places) left(hash uint64, now time.Time) time.Duration {
-	count := time.Duration(p.emptyAt[hash%placesWatched].Load() - now.UnixNano())
+	two := p.of(hash)
+	count := time.Duration(min(two[0].Load(), two[1].Load()) - now.UnixNano())
 	full := time.Duration(p.burst) * p.every
 	if count > 2*full {
 		return 0 // more than can be counted: the clock was set back
@@ -63,7 +74,12 @@ func (p *places) left(hash uint64, now time.Time) time.Duration {
 }
 
 func (p *places) add(hash uint64, now time.Time) {
-	place := &p.emptyAt[hash%placesWatched]
+	for _, place := range p.of(hash) {
+		p.addTo(place, now)
+	}
+}
+
+func (p *places) addTo(place *atomic.Int64, now time.Time) {
 	for {
 		was := place.Load()
 		from := max(was, now.UnixNano())
@@ -76,7 +92,11 @@ func (p *places) add(hash uint64, now time.Time) {
 	}
 }
 
-func (p *places) remove(hash uint64) { p.emptyAt[hash%placesWatched].Add(-int64(p.every)) }
+func (p *places) remove(hash uint64) {
+	for _, place := range p.of(hash) {
+		place.Add(-int64(p.every))
+	}
+}
 
 func (a *attempts) hashes(g guess) (pair, account uint64) {
 	return maphash.String(a.seed, g.address+"\x00"+g.account), maphash.String(a.seed, g.account)
