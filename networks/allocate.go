@@ -345,9 +345,6 @@ func (s *Service) deletePorts(ctx context.Context, tx *schema.Tx, project string
 	return giveQuota(ctx, tx, project, resPort, int(n))
 }
 
-// maxByAddress bounds the answer of ServerIDsByAddress.
-const maxByAddress = 100000
-
 var plainAddress = regexp.MustCompile(`^\^?[0-9a-fA-F.:]*\$?$`)
 
 // ServerIDsByAddress gives the uuids of the servers that have a fixed address of the IP
@@ -383,7 +380,7 @@ WHERE a.version = ? AND p.device_id <> '' AND p.nic >= 0`
 	defer rows.Close()
 	var out []string
 	seen := map[string]bool{}
-	for rows.Next() && len(out) < maxByAddress {
+	for rows.Next() {
 		var id, address string
 		err = rows.Scan(&id, &address)
 		if err != nil {
