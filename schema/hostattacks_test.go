@@ -105,10 +105,13 @@ func (r *raid) others() string {
 	add("own host", "SELECT id, uuid, name, vcpus_used, memory_mb_used, disk_gb_used, servers, cpu_ratio, ram_ratio, disk_ratio, zone, disabled, forced_down FROM hosts WHERE name = 'mine'")
 	add("own server", "SELECT id, uuid, project_id, host, vm_state, generation, deleted, flavor_id, image_id FROM servers WHERE host = 'mine'")
 	add("own work", "SELECT id, server_uuid, kind, args, generation, deadline, action_id FROM work WHERE host = 'mine'")
-	add("accounts", "SELECT user, host, CONCAT(priv) FROM mysql.global_priv WHERE user <> '"+r.cred.User+"'")
+	add("accounts", "SELECT user, host, CONCAT(priv) FROM mysql.global_priv WHERE user IN ('root', 'kn_"+r.main+"', '"+r.neighbour()+"')")
 	add("rights", "SELECT * FROM mysql.db WHERE user = '"+r.cred.User+"'")
 	return out.String()
 }
+
+// neighbour is the name of another host's account.
+func (r *raid) neighbour() string { return "kn_" + r.main[len(r.main)-12:] }
 
 // run runs a statement and tells how many rows it gave or changed.
 func (r *raid) run(stmt string) (int64, error) {
@@ -333,7 +336,7 @@ var deniedStatements = map[string]string{
 	"load the buffer pool":             "SET GLOBAL innodb_buffer_pool_load_now = 1",
 	"run events":                       "SET GLOBAL event_scheduler = 1",
 	"read a file into a setting":       "SET GLOBAL ft_stopword_file = LOAD_FILE('/etc/passwd')",
-	"call inside a distributed one":    "BEGIN NOT ATOMIC XA START 'evil'; CALL kn_queue(); END",
+	"call inside a distributed one":    "BEGIN NOT ATOMIC XA START '{main}-2'; CALL kn_queue(); END",
 }
 
 // nothing is what runs and finds nothing.
@@ -364,19 +367,19 @@ var emptyStatements = map[string]string{
 }
 
 func (r *raid) filled(stmt string) string {
-	return strings.NewReplacer("{main}", r.main, "{own}", r.cred.User, "{others}", "kn_000000000000", "{owner}", "`kn_"+r.main+"`@localhost").Replace(stmt)
+	return strings.NewReplacer("{main}", r.main, "{own}", r.cred.User, "{others}", r.neighbour(), "{owner}", "`kn_"+r.main+"`@localhost").Replace(stmt)
 }
 
 // TestRaidByStatements: statements of every kind.
 func TestRaidByStatements(t *testing.T) {
 	r := newRaid(t)
-	exec(t, r.wide, "CREATE USER 'kn_000000000000'@'%'")
-	defer exec(t, r.wide, "DROP USER 'kn_000000000000'@'%'")
+	exec(t, r.wide, "CREATE USER '"+r.neighbour()+"'@'%'")
+	defer exec(t, r.wide, "DROP USER '"+r.neighbour()+"'@'%'")
 	api := session(t, r.wide)
 	for name, stmt := range deniedStatements {
 		r.denied(name, strings.NewReplacer("{api}", fmt.Sprint(api.id)).Replace(r.filled(stmt)))
-		_, _ = r.run("XA END 'evil'") // it may have begun one
-		_, _ = r.run("XA ROLLBACK 'evil'")
+		_, _ = r.run(r.filled("XA END '{main}-2'")) // it may have begun one
+		_, _ = r.run(r.filled("XA ROLLBACK '{main}-2'"))
 	}
 	for name, stmt := range emptyStatements {
 		r.refused(name, r.filled(stmt))
@@ -593,8 +596,8 @@ func TestRaidOnLocks(t *testing.T) {
 		"keep savepoints":                 {"BEGIN", "SAVEPOINT a", "SAVEPOINT b"},
 		"prepare its statements":          {"PREPARE a FROM 'CALL kn_queue()'", "EXECUTE a", "BEGIN", "EXECUTE a"},
 		"lock by name":                    {"SELECT GET_LOCK('kilonova_migrations', 0), GET_LOCK('work', 0), GET_LOCK('servers', 0), GET_LOCK('goose', 0), GET_LOCK('{main}', 0)", "BEGIN"},
-		"begin a distributed transaction": {"XA START 'evil'"},
-		"prepare a distributed one":       {"XA START 'evil2'", "XA END 'evil2'", "XA PREPARE 'evil2'"},
+		"begin a distributed transaction": {"XA START '{main}-1'"},
+		"prepare a distributed one":       {"XA START '{main}'", "XA END '{main}'", "XA PREPARE '{main}'"},
 		"ignore keys":                     {"SET foreign_key_checks = 0, unique_checks = 0, check_constraint_checks = 0", "BEGIN"},
 		"wait for ever":                   {"SET innodb_lock_wait_timeout = 1000000, lock_wait_timeout = 1000000, max_statement_time = 0", "BEGIN"},
 		"call in a block":                 {"BEGIN NOT ATOMIC START TRANSACTION; CALL kn_power(4, '" + ownServer + "'); START TRANSACTION; CALL kn_queue(); END"},
@@ -613,7 +616,7 @@ func TestRaidOnLocks(t *testing.T) {
 			_, _ = c.ExecContext(context.Background(), stmt) // some are refused in there
 		}
 		r.untouched(name)
-		_, _ = c.ExecContext(context.Background(), "XA ROLLBACK 'evil2'") // it outlives the session
+		_, _ = c.ExecContext(context.Background(), r.filled("XA ROLLBACK '{main}'")) // it outlives the session
 		c.Close()
 		thief.Close()
 	}
@@ -755,12 +758,12 @@ func TestRaidOnConnections(t *testing.T) {
 // TestRaidOnItself: what an account may do to itself touches nobody else.
 func TestRaidOnItself(t *testing.T) {
 	r := newRaid(t)
-	exec(t, r.wide, "CREATE USER 'kn_000000000000'@'%'")
-	defer exec(t, r.wide, "DROP USER 'kn_000000000000'@'%'")
+	exec(t, r.wide, "CREATE USER '"+r.neighbour()+"'@'%'")
+	defer exec(t, r.wide, "DROP USER '"+r.neighbour()+"'@'%'")
 	before := r.others()
 	for name, stmt := range map[string]string{
 		"set its password":     "SET PASSWORD = PASSWORD('x')",
-		"be acted for":         "GRANT PROXY ON '{own}'@'%' TO 'kn_000000000000'@'%'",
+		"be acted for":         "GRANT PROXY ON '{own}'@'%' TO '{others}'@'%'",
 		"end all its work":     "KILL USER '{own}'@'%'",
 		"have no role":         "SET ROLE NONE",
 		"free all named locks": "SELECT RELEASE_ALL_LOCKS()",
@@ -796,7 +799,7 @@ func TestRaidByCommands(t *testing.T) {
 		"end the API's session":       append([]byte{0x0c}, id...),
 		"dump the server's state":     {0x0d},
 		"become root":                 append([]byte{0x11}, "root\x00\x00mysql\x00\x21\x00"...),
-		"become another host":         append([]byte{0x11}, "kn_000000000000\x00\x00"+r.cred.Database+"\x00\x21\x00"...),
+		"become another host":         append([]byte{0x11}, r.neighbour()+"\x00\x00"+r.cred.Database+"\x00\x21\x00"...),
 		"dump the binary log":         append([]byte{0x12}, zero...),
 		"dump a table":                append([]byte{0x13}, "\x05mysql\x04user"...),
 		"connect as a replica":        append([]byte{0x14}, zero...),
