@@ -265,7 +265,9 @@ func (d *Driver) ensureNetwork(c *virt.Connect, n *work.Network) (*virt.Network,
 		}
 	}
 	if err == nil {
-		err = net.SetAutostart(true)
+		// After a reboot libvirt would start it without a look at what the host has by then; the
+		// next guest's port starts it.
+		err = net.SetAutostart(false)
 	}
 	if err != nil {
 		net.Free()

@@ -106,6 +106,7 @@ func TestRangesAreLookedAtEachTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	command(t, "virsh", "net-autostart", networkName(&first.Ports[0].Network)) // as an earlier release did
 	again := func() error { return r.d.PlugPorts(t.Context(), first) }
 	for _, other := range []string{"10.90.0.0/24", "10.90.0.0/25", "10.90.0.0/16"} {
 		if _, err := r.plug(other, "10.90.0.2"); !errors.Is(err, computed.ErrRange) {
@@ -114,6 +115,9 @@ func TestRangesAreLookedAtEachTime(t *testing.T) {
 	}
 	if err := again(); err != nil {
 		t.Errorf("its own range: %v", err)
+	}
+	if out := virsh(t, "net-list", "--all", "--autostart"); strings.Contains(out, networkName(&first.Ports[0].Network)) {
+		t.Errorf("libvirt starts networks by itself: %s", out)
 	}
 	command(t, "ip", "route", "add", "10.90.0.128/25", "via", "172.20.0.9")
 	if err := again(); !errors.Is(err, computed.ErrRange) {
