@@ -95,14 +95,14 @@ func bodyText(path []string, value any, detail string) string {
 	if len(path) == 0 {
 		return detail
 	}
-	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", clip(path[len(path)-1]), clip(pythonText(value)), detail)
+	return fmt.Sprintf("Invalid input for field/attribute %s. Value: %s. %s", clip(path[len(path)-1]), clip(PythonText(value)), detail)
 }
 
 func queryText(path []string, value any, detail string) string {
 	if len(path) == 0 {
 		return detail
 	}
-	return fmt.Sprintf("Invalid input for query parameters %s. Value: %s. %s", clip(path[0]), clip(pythonText(value)), detail)
+	return fmt.Sprintf("Invalid input for query parameters %s. Value: %s. %s", clip(path[0]), clip(PythonText(value)), detail)
 }
 
 // check validates and tells the first error as Nova would: the one nearest to the root.
@@ -294,8 +294,8 @@ func joined(types []string) string {
 	return strings.Join(out, ", ")
 }
 
-// pythonText is how Python prints a value: strings bare.
-func pythonText(v any) string {
+// PythonText is how Python prints a value: strings bare.
+func PythonText(v any) string {
 	s, ok := v.(string)
 	if ok {
 		return s

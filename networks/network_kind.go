@@ -104,7 +104,7 @@ func (s *Service) checkNetwork(v values) error {
 	}
 	for _, hint := range v.list("availability_zone_hints") {
 		if hint != zone {
-			return fault(404, "AvailabilityZoneNotFound", "AvailabilityZone %s could not be found.", clip(fmt.Sprint(hint)))
+			return fault(404, "AvailabilityZoneNotFound", "AvailabilityZone %s could not be found.", clip(compat.PythonText(hint)))
 		}
 	}
 	mtu := v.int("mtu", s.cfg.MTU)

@@ -326,7 +326,7 @@ func novaRule(remote string, cidr, protocol, from, to any) (*Rule, error) {
 		}
 		return rule, nil
 	}
-	name := strings.ToLower(fmt.Sprint(protocol))
+	name := strings.ToLower(compat.PythonText(protocol))
 	if name != "tcp" && name != "udp" && name != "icmp" {
 		return nil, compat.BadRequest("Invalid IP protocol %s.", clip(name))
 	}

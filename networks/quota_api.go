@@ -179,7 +179,7 @@ func readQuotas(doc map[string]any) (limits map[string]int, check bool, err erro
 		case "check_limit", "force":
 			b, ok := parseBool(fmt.Sprint(value))
 			if !ok {
-				return nil, false, badRequest("Invalid input for %s. Reason: '%s' cannot be converted to boolean.", name, clip(fmt.Sprint(value)))
+				return nil, false, badRequest("Invalid input for %s. Reason: '%s' cannot be converted to boolean.", name, clip(compat.PythonText(value)))
 			}
 			check = check || (b && name == "check_limit")
 			continue
@@ -191,7 +191,7 @@ func readQuotas(doc map[string]any) (limits map[string]int, check bool, err erro
 		}
 		n, err := strconv.ParseInt(fmt.Sprint(value), 10, 32)
 		if err != nil || n < -1 {
-			return nil, false, badRequest("Invalid input for %s. Reason: quota limit '%s' must be an integer between -1 and 2147483647.", name, clip(fmt.Sprint(value)))
+			return nil, false, badRequest("Invalid input for %s. Reason: quota limit '%s' must be an integer between -1 and 2147483647.", name, clip(compat.PythonText(value)))
 		}
 		limits[name] = int(n)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -313,7 +314,7 @@ func (s *Service) tagSet(w http.ResponseWriter, r *compat.Request) error {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-	w.Header().Set("Location", r.SelfURL("/servers/"+v.UUID+"/tags/"+tag))
+	w.Header().Set("Location", r.SelfURL("/servers/"+v.UUID+"/tags/"+url.PathEscape(tag)))
 	w.WriteHeader(http.StatusCreated)
 	return nil
 }
