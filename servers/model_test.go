@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -238,6 +239,8 @@ func (m *model) step() {
 		m.together()
 	case n < 50 && len(m.servers) < 3:
 		m.create()
+	case n < 52:
+		m.port()
 	case n < 75:
 		m.hostWorks(false)
 	case n < 88:
@@ -295,6 +298,27 @@ func (m *model) guestMoves() {
 	m.guests[id] = p
 	m.note("guest %s is %s", id, p)
 	m.exec("UPDATE servers SET power_state = ? WHERE uuid = ? AND host IS NOT NULL AND task_state IS NULL", p, id)
+}
+
+// port changes or deletes a port of a server, whose host is to be told.
+func (m *model) port() {
+	if len(m.servers) == 0 {
+		return
+	}
+	var ports []string
+	m.must(m.c.db.Select(&ports, "SELECT uuid FROM ports WHERE device_id = ? AND nic >= 0 ORDER BY id", pick(m.rnd, m.servers)))
+	if len(ports) == 0 {
+		return
+	}
+	id := pick(m.rnd, ports)
+	if m.chance(15) {
+		m.note("port %s is deleted", id)
+		m.c.neutron(http.StatusNoContent, ours+" admin", "DELETE", "/ports/"+id, "")
+		return
+	}
+	body := pick(m.rnd, []string{`"allowed_address_pairs":[{"ip_address":"10.77.0.200"}]`, `"allowed_address_pairs":[]`, `"security_groups":[]`, `"name":"p"`})
+	m.note("port %s gets %s", id, body)
+	m.c.neutron(http.StatusOK, ours+" admin", "PUT", "/ports/"+id, `{"port":{`+body+`}}`)
 }
 
 func (m *model) create() {
@@ -584,7 +608,7 @@ func (m *model) hostWorks(earnest bool) bool {
 		}
 	}
 	v := m.row(w.ServerUUID)
-	current := v != nil && !v.Deleted && v.Generation == w.Generation && v.HostName() == w.Host
+	current := v != nil && !v.Deleted && (v.Generation == w.Generation || w.Kind == work.Replug) && v.HostName() == w.Host
 	if !earnest && current && m.chance(30) {
 		phase := phaseOf[w.Kind]
 		if phase != "" {
