@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"net/http"
 	"strconv"
+
+	"kilonova/schema"
 )
 
 // Fault is an error that a client may see. Whatever else a handler returns becomes a 500
@@ -15,7 +17,7 @@ type Fault struct {
 	Code       int    // HTTP status
 	Message    string // for the client: no SQL, no host paths, no secrets
 	Type       string // NeutronError type, where the service has one
-	RetryAfter int    // seconds, for 413 and 429; 0 is none
+	RetryAfter int    // seconds, for 413, 429 and 503; 0 is none
 	Err        error  // for the log only
 }
 
@@ -67,6 +69,9 @@ func faultCode(err error) int {
 	return 0
 }
 
+// fullRetry is how soon a client that found no disk may ask again, in seconds.
+const fullRetry = 30
+
 // AsFault gives err as a Fault; what is none becomes a 500 whose text says nothing.
 func AsFault(err error) *Fault {
 	var f *Fault
@@ -76,6 +81,9 @@ func AsFault(err error) *Fault {
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
 		return TooLarge("Request is too large.")
+	}
+	if schema.Full(err) {
+		return &Fault{Code: http.StatusServiceUnavailable, Message: "The cloud has no disk left. What reads and what deletes goes on.", RetryAfter: fullRetry, Err: err}
 	}
 	return &Fault{Code: 500, Err: err, Message: "Unexpected API Error. Please contact the administrator\n<class 'InternalError'>"}
 }
@@ -100,6 +108,9 @@ func Fail(w http.ResponseWriter, r *http.Request, write FaultWriter, err error) 
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) { // which is found below the services
 		write = FrameworkFault
+	}
+	if f.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 	}
 	write(w, r, f)
 }
@@ -126,8 +137,10 @@ func ComputeFault(w http.ResponseWriter, _ *http.Request, f *Fault) {
 	}
 	inner := map[string]any{"code": f.Code, "message": f.Message}
 	if f.RetryAfter > 0 {
-		inner["retryAfter"] = strconv.Itoa(f.RetryAfter)
 		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
+	}
+	if f.RetryAfter > 0 && (f.Code == http.StatusRequestEntityTooLarge || f.Code == http.StatusTooManyRequests) {
+		inner["retryAfter"] = strconv.Itoa(f.RetryAfter)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")
 	writeDocument(w, f.Code, map[string]any{name: inner})

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"kilonova/compat"
@@ -46,6 +48,18 @@ func TestFail(t *testing.T) {
 		}
 		if said := log.String(); c.log == "" && said != "" || !strings.Contains(said, c.log) {
 			t.Errorf("%s: the log says %q", name, said)
+		}
+	}
+}
+
+// A full disk is no failure of the program: whoever asked may ask again, in every service.
+func TestAFullDiskIsA503(t *testing.T) {
+	err := fmt.Errorf("write image row: %w", syscall.ENOSPC)
+	for name, write := range map[string]compat.FaultWriter{"compute": compat.ComputeFault, "identity": compat.TitledFault, "network": compat.NeutronFault, "image": compat.FrameworkFault} {
+		w := httptest.NewRecorder()
+		compat.Fail(w, httptest.NewRequest("POST", "/", nil), write, err)
+		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "has no disk left") || strings.Contains(w.Body.String(), "ENOSPC") {
+			t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)
 		}
 	}
 }

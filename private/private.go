@@ -1,6 +1,7 @@
 package private
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -96,8 +97,13 @@ func setMode(path string, mode fs.FileMode) error {
 	return nil
 }
 
-// Write writes a file, all of it or nothing.
+// Write writes a file, all of it or nothing. One that has the content needs no disk to have it
+// again.
 func Write(path string, content []byte) error {
+	had, err := os.ReadFile(path)
+	if err == nil && bytes.Equal(had, content) && Close(path, File) == nil {
+		return nil
+	}
 	tmp, err := temporary(path, content)
 	if err == nil {
 		err = os.Rename(tmp, path)

@@ -42,6 +42,7 @@ type DB struct {
 	*sqlx.DB
 	Dialect     Dialect
 	writer      *writer // of SQLite
+	spare       *spare  // of SQLite
 	reads       readStatements
 	writes      *sqlx.DB      // of MariaDB and MySQL; nil where all share one pool
 	config      *mysql.Config // nil on SQLite
@@ -84,7 +85,11 @@ func (db *DB) Close() error {
 	if db.writes != nil {
 		err = errors.Join(err, db.writes.Close())
 	}
-	return errors.Join(err, db.DB.Close())
+	err = errors.Join(err, db.DB.Close())
+	if db.spare != nil {
+		db.spare.closed()
+	}
+	return err
 }
 
 // Narrow leaves the database one connection for everything, as a test wants it: whoever
@@ -189,7 +194,12 @@ func closeSQLite(path string) error {
 }
 
 func openSQLite(ctx context.Context, path string) (*DB, error) {
-	err := closeSQLite(path)
+	spare, err := newSpare(path)
+	if err != nil {
+		return nil, err
+	}
+	spare.opening()
+	err = closeSQLite(path)
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +223,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	}
 	writes.SetMaxOpenConns(1)
 	writes.SetMaxIdleConns(1)
-	return &DB{DB: db, Dialect: SQLite, writer: &writer{path: path, pool: writes}}, nil
+	return &DB{DB: db, Dialect: SQLite, spare: spare, writer: &writer{path: path, pool: writes, spare: spare, log: logFor(spare.disk)}}, nil
 }
 
 // sqliteAddress is the driver's address of the file at path. A commit is on the disk when it

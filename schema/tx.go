@@ -47,6 +47,10 @@ type Querier interface {
 // A connection that breaks at the commit leaves the outcome unknown: the error then is
 // ErrUnknownOutcome, and a caller that must know looks for a key that it chose before.
 func (db *DB) Tx(ctx context.Context, fn func(tx *Tx) error) error {
+	err := spared(ctx)
+	if err != nil {
+		return err
+	}
 	return again(ctx, func() error { return db.tryTx(ctx, fn) })
 }
 
@@ -90,7 +94,11 @@ type statement interface {
 
 func (db *DB) one(ctx context.Context, exec func(on statement) (sql.Result, error)) (sql.Result, error) {
 	var res sql.Result
-	err := again(ctx, func() (err error) {
+	err := spared(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = again(ctx, func() (err error) {
 		if db.writer != nil {
 			return db.writer.do(ctx, func(r runner) error {
 				res, err = exec(r)

@@ -21,8 +21,10 @@ import (
 //
 // The work of a turn runs on its caller's own goroutine.
 type writer struct {
-	path string
-	pool *sqlx.DB // of one connection
+	path  string
+	pool  *sqlx.DB // of one connection
+	spare *spare
+	log   logBounds
 
 	mu      sync.Mutex
 	busy    bool
@@ -70,6 +72,15 @@ var errClosed = errors.New("the database is closed")
 
 // do runs fn in a transaction that is on the disk when do returns nil.
 func (w *writer) do(ctx context.Context, fn func(runner) error) error {
+	err := w.once(ctx, fn)
+	if sqliteFull(err) {
+		w.makeRoom()
+		err = w.once(ctx, fn)
+	}
+	return err
+}
+
+func (w *writer) once(ctx context.Context, fn func(runner) error) error {
 	err := w.attempt(ctx, fn, false)
 	if errors.Is(err, errAgain) {
 		err = w.attempt(ctx, fn, true)
@@ -326,7 +337,7 @@ func (w *writer) connect() error {
 		return err
 	}
 	// The log is copied into the database by checkpoints of our own, see committed.
-	_, err = conn.ExecContext(context.Background(), fmt.Sprintf("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = %d", checkpointLimit))
+	_, err = conn.ExecContext(context.Background(), fmt.Sprintf("PRAGMA wal_autocheckpoint = 0; PRAGMA journal_size_limit = %d", w.log.limit))
 	if err != nil {
 		_ = conn.Close() // the first error is the one to tell
 		return err
@@ -381,25 +392,35 @@ func (w *writer) close() error {
 	return errors.Join(err, w.pool.Close())
 }
 
-// How long the log grows before it is copied into the database: by somebody who is not in
-// anybody's way, and, when that does not keep up, between two turns.
-const (
-	checkpointEvery = 64      // commits; to look costs little
-	checkpointSize  = 4 << 20 // bytes
-	checkpointLimit = 64 << 20
-)
+// logBounds say how long the log grows before it is copied into the database: by somebody who
+// is not in anybody's way, and, when that does not keep up, between two turns.
+type logBounds struct {
+	every       int64 // commits; to look costs little
+	size, limit int64 // bytes
+}
+
+// largeLog is good on any disk that is not small.
+var largeLog = logBounds{every: 64, size: 4 << 20, limit: 64 << 20}
+
+// logFor are the bounds on a disk of so many bytes.
+func logFor(disk int64) logBounds {
+	if disk >= 8*largeLog.limit {
+		return largeLog
+	}
+	return logBounds{every: 4, size: min(largeLog.size, max(disk/96, 128<<10)), limit: disk / 8}
+}
 
 // committed copies the log into the database now and then, beside the writers.
 func (w *writer) committed() {
-	if w.commits.Add(1)%checkpointEvery == 0 {
-		w.checkpoint(checkpointLimit)
+	if w.commits.Add(1)%w.log.every == 0 {
+		w.checkpoint(w.log.limit)
 	}
 }
 
 // checkpoint copies a log that has grown; one of more than limit bytes in this very turn.
 func (w *writer) checkpoint(limit int64) {
 	size := fileSize(w.path + "-wal")
-	if size < checkpointSize {
+	if size < w.log.size {
 		return
 	}
 	if size > limit {

@@ -259,7 +259,7 @@ func TestLogIsCheckpointed(t *testing.T) {
 		}
 	}
 	size := fileSize(db.writer.path + "-wal")
-	if size > checkpointLimit+checkpointLimit/4 {
+	if size > largeLog.limit+largeLog.limit/4 {
 		t.Errorf("the log has %d bytes", size)
 	}
 	// Between two turns too, and the next turn finds nothing in its way.

@@ -194,6 +194,9 @@ func (c *cloud) route(context.Context) error {
 			h(w, r)
 			return
 		}
+		if waits(r) {
+			r = r.WithContext(c.db.Spare(r.Context()))
+		}
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 		if h := mounts["/"+first]; h != nil {
 			h.ServeHTTP(w, r)
@@ -236,6 +239,7 @@ func (c *cloud) run(ctx context.Context) {
 		c.identity.Run, c.images.Run, c.servers.Keep,
 		func(ctx context.Context) { c.servers.Finish(ctx, c.cfg.Bells.Listen(work.API)) },
 		func(ctx context.Context) { c.db.WatchHostAccounts(ctx, slog.Default()) },
+		func(ctx context.Context) { c.db.KeepSpare(ctx, slog.Default()) },
 	} {
 		wg.Add(1)
 		go func() {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/pflag"
 
@@ -69,4 +71,14 @@ func tidyImages(ctx context.Context, stateDir string) {
 	if err != nil {
 		slog.WarnContext(ctx, "broken uploads may have left data", "err", err)
 	}
+}
+
+// waits reports whether a request can wait while there is hardly any disk: whatever neither
+// reads nor deletes, but for logging in.
+func waits(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodDelete:
+		return false
+	}
+	return !strings.HasPrefix(r.URL.Path, identityPath+"/v3/auth/")
 }

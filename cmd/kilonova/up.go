@@ -20,6 +20,7 @@ import (
 	"kilonova/hostnet"
 	"kilonova/hosts"
 	"kilonova/private"
+	"kilonova/room"
 	"kilonova/schema"
 	"kilonova/secrets"
 	"kilonova/work"
@@ -141,6 +142,10 @@ func (f *upFlags) authority() string {
 // runAll serves, works and says when everything is ready.
 func runAll(ctx context.Context, l *listener, c *cloud, agents []*computed.Agent, dir, base, ca string) error {
 	err := writeCredentials(dir, base, c.password, ca)
+	if room.Full(err) { // they can be written by hand, the cloud cannot
+		slog.Warn("the disk is full: clouds.yaml and openrc are as they were", "err", err)
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"kilonova/private"
 	"kilonova/work"
 )
@@ -117,16 +119,35 @@ func (w *World) with(host string, f func(*hostState) error) error {
 	if string(now) == string(data) {
 		return nil
 	}
-	tmp := w.path + ".new"
-	err = os.WriteFile(tmp, now, private.File)
-	if err != nil {
-		return fmt.Errorf("write world: %w", err)
-	}
-	err = os.Rename(tmp, w.path)
+	err = w.write(now)
 	if err != nil {
 		return fmt.Errorf("write world: %w", err)
 	}
 	return nil
+}
+
+// write puts a new content in the place of the old one, all or nothing. The old file stays
+// beside it, for the next content to be written over: so what shrinks is written on a full
+// disk, too, as a hypervisor removes guests there.
+func (w *World) write(content []byte) error {
+	next := w.path + ".new"
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_RDWR, private.File)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Truncate(int64(len(content)))
+	}
+	err = errors.Join(err, f.Close())
+	if err != nil {
+		return err
+	}
+	err = unix.Renameat2(unix.AT_FDCWD, next, unix.AT_FDCWD, w.path, unix.RENAME_EXCHANGE)
+	if err != nil { // there is none yet, or the file system cannot do it
+		err = os.Rename(next, w.path)
+	}
+	return err
 }
 
 // host gives a host's state with all its maps.

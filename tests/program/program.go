@@ -72,12 +72,18 @@ func StartCloud(dir string, hosts int) (*Cloud, error) {
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	return Start(bin, filepath.Join(dir, "state"), filepath.Join(dir, "log"), "--sim-hosts", strconv.Itoa(hosts))
+}
+
+// Start runs a server that was built with the state folder and the flags, as StartCloud does.
+// What it says is appended to a file.
+func Start(bin, state, logFile string, flags ...string) (*Cloud, error) {
+	log, err := os.OpenFile(logFile, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make the log: %w", err)
 	}
-	c := &Cloud{State: filepath.Join(dir, "state"), log: log}
-	c.cmd = exec.Command(bin, "up", "--driver", "sim", "--sim-hosts", strconv.Itoa(hosts), "--state-dir", c.State, "--listen", "127.0.0.1:0")
+	c := &Cloud{State: state, log: log}
+	c.cmd = exec.Command(bin, append([]string{"up", "--driver", "sim", "--state-dir", state, "--listen", "127.0.0.1:0"}, flags...)...)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	c.cmd.Stderr = log
 	out, err := c.cmd.StdoutPipe()
@@ -103,6 +109,13 @@ func StartCloud(dir string, hosts int) (*Cloud, error) {
 
 // ClientConfig is the path of the cloud's clouds.yaml.
 func (c *Cloud) ClientConfig() string { return filepath.Join(c.State, "clouds.yaml") }
+
+// Kill ends the cloud as a power cut would.
+func (c *Cloud) Kill() {
+	_ = c.cmd.Process.Kill()
+	_ = c.cmd.Wait()
+	c.log.Close()
+}
 
 // Stop asks the cloud to end and waits for it.
 func (c *Cloud) Stop() {
