@@ -170,3 +170,38 @@ func TestWritersGoThroughSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestVersionsAreRanges: which microversion knows what is said in tables and named ranges
+// (compat.Range), never by comparing versions where a request is handled.
+func TestVersionsAreRanges(t *testing.T) {
+	raw := regexp.MustCompile(`\b(r|req|request)\.Version\s*(<|>|<=|>=|==|!=)\s|(<|>|<=|>=)\s*(r|req)\.Version\b|\bcompat\.Version\s*=\s*\d|compat\.(Min|Max)Version\s*(<|>)|\b(v|version)\s*(<|>|<=|>=)\s*compat\.`)
+	for path, text := range sources(t) {
+		dir, _, _ := strings.Cut(path, "/")
+		if dir == "compat" || dir == "tempest-lite" || dir == "tests" {
+			continue
+		}
+		for i, line := range strings.Split(text, "\n") {
+			if raw.MatchString(line) {
+				t.Errorf("%s:%d compares versions by hand: %s", path, i+1, strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+// sources are the project's Go files that are no tests, by their paths.
+func sources(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || floor(filepath.ToSlash(filepath.Dir(path))) < 0 {
+			return err
+		}
+		raw, err := os.ReadFile(path)
+		out[path] = string(raw)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}

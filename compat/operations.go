@@ -16,6 +16,9 @@ import (
 //go:embed contract/operations.tsv
 var operationsTable string
 
+//go:embed contract/aliases.tsv
+var aliasesTable string
+
 //go:embed contract/schemas.json
 var schemasTable []byte
 
@@ -26,6 +29,7 @@ type Operation struct {
 	Range
 	Success int
 	Rules   []Rule
+	Refusal string // what everybody is told, where Success is none
 
 	bodies, queries []rangedSchema
 }
@@ -71,7 +75,7 @@ func (op *Operation) Name() string {
 var Operations = sync.OnceValue(func() []*Operation {
 	schemas := loadSchemas()
 	var out []*Operation
-	for i, line := range strings.Split(strings.TrimSpace(operationsTable), "\n") {
+	for i, line := range strings.Split(strings.TrimRight(operationsTable, "\n"), "\n") {
 		if i == 0 {
 			continue
 		}
@@ -85,9 +89,31 @@ var Operations = sync.OnceValue(func() []*Operation {
 	return out
 })
 
+// alias is another name of a collection, at some versions.
+type alias struct {
+	Range
+	collection string
+}
+
+var aliases = sync.OnceValue(func() map[string]alias {
+	out := map[string]alias{}
+	for i, line := range strings.Split(strings.TrimSpace(aliasesTable), "\n") {
+		f := strings.Split(line, "\t")
+		if i == 0 {
+			continue
+		}
+		span, err := ParseRange(f[2], f[3])
+		if err != nil {
+			panic(fmt.Sprintf("compat: line %d of the table of aliases: %v", i+1, err))
+		}
+		out[f[0]] = alias{span, f[1]}
+	}
+	return out
+})
+
 func parseOperation(line string) (*Operation, error) {
 	f := strings.Split(line, "\t")
-	const columns = 7
+	const columns = 8
 	if len(f) != columns {
 		return nil, fmt.Errorf("%d columns", len(f))
 	}
@@ -101,6 +127,7 @@ func parseOperation(line string) (*Operation, error) {
 	if err != nil {
 		return nil, err
 	}
+	op.Refusal = f[7]
 	for _, p := range strings.Split(f[6], " ; ") {
 		name, shows := strings.CutSuffix(p, "?")
 		name, or, _ := strings.Cut(name, " | ")

@@ -85,7 +85,7 @@ func TestBuildRefusesOperationsThatNothingGuards(t *testing.T) {
 		"@": true, "r": true, "r ; s?": true, "s? ; r": true, "@ ; s?": true, "r | s": true,
 		"": false, "s?": false, "r? ; s?": false, "unknown": false, "r ; unknown?": false, "r | unknown": false, "@?": false,
 	} {
-		op, err := parseOperation("GET\t/things\t\t2.1\t\t200\t" + text)
+		op, err := parseOperation("GET\t/things\t\t2.1\t\t200\t" + text + "\t")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,11 +97,11 @@ func TestBuildRefusesOperationsThatNothingGuards(t *testing.T) {
 }
 
 func TestEitherOfTwoRulesOpensAnOperation(t *testing.T) {
-	op, err := parseOperation("GET\t/things\t\t2.1\t\t200\tr | s")
+	op, err := parseOperation("GET\t/things\t\t2.1\t\t200\tr | s\t")
 	if err != nil {
 		t.Fatal(err)
 	}
-	unguarded, err := parseOperation("GET\t/things\t\t2.1\t\t200\tr?")
+	unguarded, err := parseOperation("GET\t/things\t\t2.1\t\t200\tr?\t")
 	if err != nil {
 		t.Fatal(err)
 	}

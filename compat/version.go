@@ -37,6 +37,9 @@ type Range struct{ Min, Max Version }
 // Has reports whether v lies in the range.
 func (r Range) Has(v Version) bool { return r.Min <= v && v <= r.Max }
 
+// Since is the range that begins at a version and has no end yet.
+func Since(v Version) Range { return Range{v, MaxVersion} }
+
 // ParseRange reads a range from its ends, of which "" is the end of what we speak.
 func ParseRange(lo, hi string) (Range, error) {
 	r := Range{MinVersion, MaxVersion}

@@ -76,7 +76,7 @@ func (s *Service) addAccess(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	if f.Public && r.Version >= publicAccessSince {
+	if f.Public && mindsPublic.Has(r.Version) {
 		return compat.Conflict("Can not add access to a public flavor.")
 	}
 	err = s.allow(r.Context(), f, project)

@@ -33,12 +33,12 @@ func (s *Service) Register(api *compat.Compute) {
 }
 
 // Where requests change.
-const (
-	publicAccessSince compat.Version = 7  // giving access to a public flavor is a conflict
-	describedSince    compat.Version = 55 // create takes a description
-	specsSince        compat.Version = 61 // views have the extra specs
-	checkedSince      compat.Version = 86 // extra specs are validated
-	namesSince        compat.Version = 102
+var (
+	mindsPublic  = compat.Since(7)  // giving access to a public flavor is a conflict
+	isDescribed  = compat.Since(55) // create takes a description
+	showsSpecs   = compat.Since(61) // views have the extra specs
+	checksSpecs  = compat.Since(86)
+	filtersNames = compat.Since(102) // and nothing has a rxtx_factor any more
 )
 
 // index answers GET /flavors.
@@ -56,7 +56,7 @@ func (s *Service) detail(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.Version >= specsSince && r.May(specsRule) {
+	if showsSpecs.Has(r.Version) && r.May(specsRule) {
 		err = s.fillSpecs(r.Context(), page)
 		if err != nil {
 			return err
@@ -177,14 +177,14 @@ func (b *createBody) flavor(v compat.Version) (*Flavor, error) {
 			return nil, err
 		}
 	}
-	if in.RXTXFactor != nil && v < namesSince {
+	if in.RXTXFactor != nil && !filtersNames.Has(v) {
 		var err error
 		f.RXTXFactor, err = strconv.ParseFloat(string(*in.RXTXFactor), 64)
 		if err != nil || !(f.RXTXFactor > 0 && f.RXTXFactor <= 3.40282e+38) {
 			return nil, invalidField("rxtx_factor", string(*in.RXTXFactor), "It must be a positive number")
 		}
 	}
-	if v >= describedSince {
+	if isDescribed.Has(v) {
 		f.Description = in.Description
 	}
 	if in.ID != nil {

@@ -64,7 +64,7 @@ func readFilter(r *compat.Request) (*filter, error) {
 			return nil, err
 		}
 	}
-	if names := r.Query["name"]; r.Version >= namesSince && len(names) > 0 {
+	if names := r.Query["name"]; filtersNames.Has(r.Version) && len(names) > 0 {
 		name := last(names)
 		f.name = &name
 	}
@@ -77,7 +77,7 @@ func (f *filter) readSort(r *compat.Request) error {
 		key = "flavorid"
 	}
 	f.sort = sortColumns[key]
-	if f.sort == "" || key == "rxtx_factor" && r.Version >= namesSince {
+	if f.sort == "" || key == "rxtx_factor" && filtersNames.Has(r.Version) {
 		return compat.BadRequest("Invalid input for query parameters sort_key. Value: %s. '%s' is not one of the keys to sort by", clip(key), clip(key))
 	}
 	if dir != "" && dir != "asc" && dir != "desc" {

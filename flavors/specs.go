@@ -82,7 +82,7 @@ func (s *Service) saveSpecs(r *compat.Request, in map[string]json.RawMessage) er
 		if err != nil {
 			return err
 		}
-		if r.Version >= checkedSince {
+		if checksSpecs.Has(r.Version) {
 			err = validateSpec(name, value)
 			if err != nil {
 				return err

@@ -48,7 +48,7 @@ func viewOf(r *compat.Request, f *Flavor) view {
 
 func at(r *compat.Request, name string) compat.At {
 	to := compat.At{Version: r.Version, View: name}
-	if r.Version >= specsSince && r.May(specsRule) {
+	if showsSpecs.Has(r.Version) && r.May(specsRule) {
 		to.Show = specs
 	}
 	return to

@@ -20,11 +20,11 @@ func (s *Service) Register(api *compat.Compute) {
 }
 
 // Where requests change.
-const (
-	typesSince   compat.Version = 2
-	usersSince   compat.Version = 10
-	pagesSince   compat.Version = 35
-	importsSince compat.Version = 92 // and nothing is generated any more
+var (
+	hasTypes   = compat.Since(2)
+	namesUsers = compat.Since(10)
+	hasPages   = compat.Since(35)
+	onlyTakes  = compat.Since(92) // and generates nothing any more
 )
 
 type createBody struct {
@@ -40,7 +40,7 @@ type createBody struct {
 // when the request says so, which it can from 2.10.
 func target(r *compat.Request) compat.Target {
 	t := compat.Target{ProjectID: r.Caller.ProjectID, UserID: r.Caller.UserID}
-	if r.Version < usersSince {
+	if !namesUsers.Has(r.Version) {
 		return t
 	}
 	asked := last(r.Query["user_id"])
@@ -68,7 +68,7 @@ func last(values []string) string {
 // index answers GET /os-keypairs.
 func (s *Service) index(w http.ResponseWriter, r *compat.Request) error {
 	user, limit, marker := target(r).UserID, -1, ""
-	if r.Version >= pagesSince {
+	if hasPages.Has(r.Version) {
 		n, fault := compat.ParseLimit(r.Query, maxPage)
 		if fault != nil {
 			return fault
@@ -130,7 +130,7 @@ func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
 	if len(k.UserID) > 255 {
 		return compat.BadRequest("Invalid input for field/attribute user_id. Value: %s. It is too long", clip(k.UserID))
 	}
-	if r.Version >= typesSince && body.Keypair.Type != "" {
+	if hasTypes.Has(r.Version) && body.Keypair.Type != "" {
 		k.Type = body.Keypair.Type
 	}
 	if k.Type != SSH && k.Type != X509 {
@@ -160,7 +160,7 @@ func (s *Service) complete(k *Keypair, public *string, v compat.Version) (privat
 	switch {
 	case public != nil:
 		k.PublicKey = *public
-	case v >= importsSince:
+	case onlyTakes.Has(v):
 		return nil, compat.BadRequest("Invalid input for field/attribute keypair. Value: {'name': '%s'}. 'public_key' is a required property", k.Name)
 	default:
 		var secret string
@@ -187,17 +187,17 @@ func (s *Service) limit(ctx context.Context, projectID, userID string) (int, err
 }
 
 var nameForms = []struct {
-	since compat.Version
-	form  *regexp.Regexp
+	at   compat.Range
+	form *regexp.Regexp
 }{
-	{importsSince, regexp.MustCompile(`^[_\-@. a-zA-Z0-9]{1,255}$`)},
-	{compat.MinVersion, regexp.MustCompile(`^[_\- a-zA-Z0-9]{1,255}$`)},
+	{onlyTakes, regexp.MustCompile(`^[_\-@. a-zA-Z0-9]{1,255}$`)},
+	{compat.Since(compat.MinVersion), regexp.MustCompile(`^[_\- a-zA-Z0-9]{1,255}$`)},
 }
 
 // checkName holds a name against the rule of the version.
 func checkName(name string, v compat.Version) error {
 	for _, f := range nameForms {
-		if v < f.since {
+		if !f.at.Has(v) {
 			continue
 		}
 		if f.form.MatchString(name) {

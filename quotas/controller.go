@@ -339,7 +339,7 @@ func readLimitsBody(r *compat.Request, key string, span func(resource) compat.Ra
 		if r.Legacy && i < 0 {
 			continue
 		}
-		if (i < 0 || !span(resources[i]).Has(r.Version)) && !(key == "quota_set" && name == "networks" && r.Version <= networkSets.Max) {
+		if (i < 0 || !span(resources[i]).Has(r.Version)) && !(key == "quota_set" && name == "networks" && networkSets.Has(r.Version)) {
 			return nil, false, compat.BadRequest("Invalid input for field/attribute %s. Additional properties are not allowed ('%s' was unexpected)", key, clip(name))
 		}
 		n, err := limitOf(name, in[name])

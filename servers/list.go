@@ -347,34 +347,34 @@ const (
 var filters = map[string]struct {
 	column string
 	how    match
-	open   compat.Version // 0: administrators alone
+	open   compat.Range // none: administrators alone
 }{
-	"name":              {"name", pattern, 1},
-	"display_name":      {"name", pattern, 0},
-	"reservation_id":    {"reservation_id", pattern, 1},
-	"image":             {"image_id", exact, 1},
-	"image_ref":         {"image_id", exact, 0},
-	"flavor":            {"flavor_id", exact, 1},
-	"hostname":          {"hostname", pattern, 90},
-	"key_name":          {"key_name", pattern, 83},
-	"availability_zone": {"zone", pattern, 83},
-	"vm_state":          {"vm_state", exact, 83},
-	"user_id":           {"user_id", exact, 83},
-	"host":              {"host", exact, 0},
-	"node":              {"node", pattern, 0},
-	"uuid":              {"uuid", exact, 0},
-	"access_ip_v4":      {"access_ip_v4", pattern, 0},
-	"access_ip_v6":      {"access_ip_v6", pattern, 0},
-	"description":       {"description", pattern, 0},
-	"root_device_name":  {"root_device_name", pattern, 0},
-	"launch_index":      {"launch_index", pattern, 0},
-	"progress":          {"progress", pattern, 83},
-	"power_state":       {"power_state", pattern, 83},
-	"locked_by":         {"locked_by", pattern, 0},
-	"auto_disk_config":  {"disk_config", pattern, 0},
-	"created_at":        {"created_at", exact, 83},
-	"launched_at":       {"launched_at", exact, 83},
-	"terminated_at":     {"terminated_at", exact, 83},
+	"name":              {"name", pattern, compat.Since(1)},
+	"display_name":      {"name", pattern, compat.Range{}},
+	"reservation_id":    {"reservation_id", pattern, compat.Since(1)},
+	"image":             {"image_id", exact, compat.Since(1)},
+	"image_ref":         {"image_id", exact, compat.Range{}},
+	"flavor":            {"flavor_id", exact, compat.Since(1)},
+	"hostname":          {"hostname", pattern, compat.Since(90)},
+	"key_name":          {"key_name", pattern, compat.Since(83)},
+	"availability_zone": {"zone", pattern, compat.Since(83)},
+	"vm_state":          {"vm_state", exact, compat.Since(83)},
+	"user_id":           {"user_id", exact, compat.Since(83)},
+	"host":              {"host", exact, compat.Range{}},
+	"node":              {"node", pattern, compat.Range{}},
+	"uuid":              {"uuid", exact, compat.Range{}},
+	"access_ip_v4":      {"access_ip_v4", pattern, compat.Range{}},
+	"access_ip_v6":      {"access_ip_v6", pattern, compat.Range{}},
+	"description":       {"description", pattern, compat.Range{}},
+	"root_device_name":  {"root_device_name", pattern, compat.Range{}},
+	"launch_index":      {"launch_index", pattern, compat.Range{}},
+	"progress":          {"progress", pattern, compat.Since(83)},
+	"power_state":       {"power_state", pattern, compat.Since(83)},
+	"locked_by":         {"locked_by", pattern, compat.Range{}},
+	"auto_disk_config":  {"disk_config", pattern, compat.Range{}},
+	"created_at":        {"created_at", exact, compat.Since(83)},
+	"launched_at":       {"launched_at", exact, compat.Since(83)},
+	"terminated_at":     {"terminated_at", exact, compat.Since(83)},
 }
 
 // refused are columns that Nova has as relations: an administrator's filter on them is an
@@ -391,7 +391,7 @@ func (s *Service) filter(r *compat.Request, q *query) error {
 			}
 			continue
 		}
-		if !ok || !everything && (f.open == 0 || r.Version < f.open) {
+		if !ok || !everything && (!f.open.Has(r.Version)) {
 			continue
 		}
 		value, _ := last(r.Query, name)
