@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -70,6 +71,8 @@ type Driver struct {
 	cache *computed.ImageCache
 	img   qemuImg
 	info  hostFacts
+
+	neighbours neighbours
 
 	// The connection is nil while it is being made anew; ready is closed when it is there.
 	mu    sync.Mutex
@@ -133,6 +136,10 @@ func New(cfg Config) (*Driver, error) {
 		ready: make(chan struct{}), lost: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
 	d.events.init()
+	d.neighbours.bin, err = exec.LookPath("nft")
+	if err != nil {
+		d.log.Warn("nft is not installed: a guest can claim addresses of others on networks with IPv6")
+	}
 	switch cfg.VirtType {
 	case "kvm", "qemu":
 	case "", "auto":

@@ -19,10 +19,7 @@ import (
 
 // Each port has a filter of its own, which the guest's definition names. So a change of the
 // port is a change of its filter, which libvirt brings to the running guest. A port without
-// port security has one without rules.
-//
-// What libvirt's filters cannot see: the target of a neighbour advertisement. A guest can
-// only send one from its own addresses, but it may name another's.
+// port security has one without rules. What libvirt's filters cannot see is in neighbours.go.
 
 const filterPrefix = "kn-port-"
 
@@ -95,7 +92,7 @@ func describeFilter(p *work.Port, own []netip.Prefix) (*filterDoc, error) {
 	for _, routers := range []string{"134", "137"} { // advertisements and redirects
 		doc.add(drop, match("ipv6", "protocol", "icmpv6", "type", routers))
 	}
-	for _, r := range append(heldByHost(&p.Network), elsewhere(&p.Network, own)...) {
+	for _, r := range foreign(p, own) {
 		if slices.ContainsFunc(all, func(s speaker) bool { return s.ip.Overlaps(r) }) {
 			for _, m := range fromRange("", r) {
 				doc.add(drop, m)
@@ -218,6 +215,11 @@ func heldByHost(n *work.Network) []netip.Prefix {
 	return out
 }
 
+// foreign are ranges that are the host's, whatever the port's pairs say.
+func foreign(p *work.Port, own []netip.Prefix) []netip.Prefix {
+	return append(heldByHost(&p.Network), elsewhere(&p.Network, own)...)
+}
+
 // elsewhere leaves out what touches the network itself.
 func elsewhere(n *work.Network, ranges []netip.Prefix) []netip.Prefix {
 	return slices.DeleteFunc(slices.Clone(ranges), func(r netip.Prefix) bool {
@@ -248,9 +250,14 @@ func (d *Driver) setFilter(ctx context.Context, c *virt.Connect, p *work.Port) e
 	for _, h := range held {
 		own = append(own, h.Prefix)
 	}
-	doc, err := describeFilter(p, hostnet.Merge(own))
+	own = hostnet.Merge(own)
+	doc, err := describeFilter(p, own)
 	if err != nil {
 		return fmt.Errorf("describe filter of port %s: %w", p.ID, err)
+	}
+	err = d.neighbours.set(ctx, p, foreign(p, own))
+	if err != nil {
+		return fmt.Errorf("guard the neighbours of port %s: %w", p.ID, err)
 	}
 	return defineFilter(c, doc)
 }
@@ -268,7 +275,11 @@ func defineFilter(c *virt.Connect, doc *filterDoc) error {
 }
 
 // dropFilter removes a port's filter, which no guest names any more.
-func dropFilter(c *virt.Connect, name string) error {
+func (d *Driver) dropFilter(ctx context.Context, c *virt.Connect, name string) error {
+	err := d.neighbours.drop(ctx, strings.TrimPrefix(name, filterPrefix))
+	if err != nil {
+		return fmt.Errorf("remove what goes with filter %s: %w", name, err)
+	}
 	f, err := c.LookupNWFilterByName(name)
 	if errors.Is(err, virt.ERR_NO_NWFILTER) {
 		return nil

@@ -94,7 +94,7 @@ func cannotRun() string {
 	if os.Getuid() != 0 {
 		return "not root"
 	}
-	for _, bin := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "ebtables", "unshare", "prlimit", "ip"} {
+	for _, bin := range []string{"libvirtd", "virtlogd", "qemu-system-x86_64", "qemu-img", "dnsmasq", "ebtables", "nft", "unshare", "prlimit", "ip"} {
 		_, err := exec.LookPath(bin)
 		if err != nil {
 			return bin + " is not installed"

@@ -209,7 +209,7 @@ func (d *Driver) UnplugPorts(ctx context.Context, g *work.Guest) error {
 	defer d.networks.Unlock()
 	for _, p := range g.Ports {
 		err := d.do(ctx, func(c *virt.Connect) error {
-			err := dropFilter(c, filterName(p.ID))
+			err := d.dropFilter(ctx, c, filterName(p.ID))
 			if err != nil {
 				return err
 			}

@@ -51,20 +51,20 @@ func (d *Driver) Define(ctx context.Context, g *work.Guest) error {
 			return err
 		}
 		defer dom.Free()
-		return dropLost(dom, c, without(before, g.Ports))
+		return d.dropLost(ctx, dom, c, without(before, g.Ports))
 	})
 	return wrap(err, "define", g.UUID)
 }
 
 // dropLost removes filters that only the guest's last definition named. A guest that runs still
 // has them.
-func dropLost(dom *virt.Domain, c *virt.Connect, names []string) error {
+func (d *Driver) dropLost(ctx context.Context, dom *virt.Domain, c *virt.Connect, names []string) error {
 	active, err := dom.IsActive()
 	if err != nil || active {
 		return err
 	}
 	for _, name := range names {
-		err = dropFilter(c, name)
+		err = d.dropFilter(ctx, c, name)
 		if err != nil {
 			return err
 		}
@@ -95,7 +95,7 @@ func (d *Driver) Undefine(ctx context.Context, uuid string) error {
 	})
 	for _, name := range filters {
 		if err == nil {
-			err = d.do(ctx, func(c *virt.Connect) error { return dropFilter(c, name) })
+			err = d.do(ctx, func(c *virt.Connect) error { return d.dropFilter(ctx, c, name) })
 		}
 	}
 	return wrap(nothingIsDone(err), "undefine", uuid)
