@@ -1,12 +1,14 @@
 package compat
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"kilonova/schema"
 )
@@ -17,7 +19,7 @@ type Fault struct {
 	Code       int    // HTTP status
 	Message    string // for the client: no SQL, no host paths, no secrets
 	Type       string // NeutronError type, where the service has one
-	RetryAfter int    // seconds, for 413, 429 and 503; 0 is none
+	RetryAfter int    // seconds, for 413, 429 and 503, where it is one if nothing is said; 0 is none
 	Err        error  // for the log only
 }
 
@@ -72,7 +74,13 @@ func faultCode(err error) int {
 // fullRetry is how soon a client that found no disk may ask again, in seconds.
 const fullRetry = 30
 
-// AsFault gives err as a Fault; what is none becomes a 500 whose text says nothing.
+// retryUnavailable is when clients whose request met a database that is away may come back, in seconds.
+const retryUnavailable = 1
+
+const unavailable = "The server is currently unavailable. Please try again at a later time."
+
+// AsFault gives err as a Fault; what is none becomes a 503 while the database is away, and
+// else a 500 whose text says nothing.
 func AsFault(err error) *Fault {
 	var f *Fault
 	if errors.As(err, &f) {
@@ -84,6 +92,9 @@ func AsFault(err error) *Fault {
 	}
 	if schema.Full(err) {
 		return &Fault{Code: http.StatusServiceUnavailable, Message: "The cloud has no disk left. What reads and what deletes goes on.", RetryAfter: fullRetry, Err: err}
+	}
+	if schema.Away(err) {
+		return &Fault{Code: 503, Err: err, Message: unavailable, RetryAfter: retryUnavailable}
 	}
 	return &Fault{Code: 500, Err: err, Message: "Unexpected API Error. Please contact the administrator\n<class 'InternalError'>"}
 }
@@ -97,7 +108,7 @@ func Fail(w http.ResponseWriter, r *http.Request, write FaultWriter, err error) 
 	f := AsFault(err)
 	switch {
 	case f.Code < 500:
-	case r.Context().Err() != nil:
+	case errors.Is(r.Context().Err(), context.Canceled):
 		slog.DebugContext(r.Context(), "client went away", "request_id", RequestID(r.Context()),
 			"method", r.Method, "path", clip(r.URL.Path), "err", cause(f, err))
 		f = BadRequest("The request was broken off.")
@@ -108,6 +119,11 @@ func Fail(w http.ResponseWriter, r *http.Request, write FaultWriter, err error) 
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) { // which is found below the services
 		write = FrameworkFault
+	}
+	if f.Code == http.StatusServiceUnavailable && f.RetryAfter == 0 {
+		later := *f
+		later.RetryAfter = retryUnavailable
+		f = &later
 	}
 	if f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
@@ -158,7 +174,7 @@ func TitledFault(w http.ResponseWriter, _ *http.Request, f *Fault) {
 func NeutronFault(w http.ResponseWriter, _ *http.Request, f *Fault) {
 	kind := f.Type
 	if kind == "" {
-		kind = "HTTP" + http.StatusText(f.Code)
+		kind = "HTTP" + strings.ReplaceAll(http.StatusText(f.Code), " ", "")
 	}
 	w.Header().Set("Content-Type", "application/json")
 	writeDocument(w, f.Code, map[string]any{"NeutronError": map[string]any{

@@ -3,6 +3,7 @@ package compat_test
 import (
 	"bytes"
 	"context"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,7 @@ import (
 	"testing"
 
 	"kilonova/compat"
+	"kilonova/schema"
 )
 
 // TestFail holds what clients see of an error, and what the log has of it.
@@ -61,5 +63,27 @@ func TestAFullDiskIsA503(t *testing.T) {
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "has no disk left") || strings.Contains(w.Body.String(), "ENOSPC") {
 			t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)
 		}
+	}
+}
+
+// While the database is away each form of error is a 503 that says when to come again.
+func TestAwayIsUnavailable(t *testing.T) {
+	for name, write := range map[string]compat.FaultWriter{"compute": compat.ComputeFault, "identity": compat.TitledFault, "networks": compat.NeutronFault, "images": compat.FrameworkFault} {
+		for _, err := range []error{
+			fmt.Errorf("list: %w", driver.ErrBadConn), context.DeadlineExceeded, schema.ErrUnknownOutcome, compat.Unavailable("later"),
+		} {
+			w := httptest.NewRecorder()
+			compat.Fail(w, httptest.NewRequest("GET", "/x", nil), write, err)
+			if w.Code != 503 || w.Header().Get("Retry-After") == "" || strings.Contains(w.Body.String(), "bad connection") {
+				t.Errorf("%s: %v is %d %v %s", name, err, w.Code, w.Header(), w.Body)
+			}
+		}
+	}
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	w := httptest.NewRecorder()
+	compat.Fail(w, httptest.NewRequest("GET", "/x", nil).WithContext(gone), compat.ComputeFault, driver.ErrBadConn)
+	if w.Code != 400 {
+		t.Errorf("a client that has gone: %d", w.Code)
 	}
 }

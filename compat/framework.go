@@ -16,9 +16,6 @@ func FrameworkFault(w http.ResponseWriter, r *http.Request, f *Fault) {
 	title := frameworkTitle(f.Code)
 	status := strconv.Itoa(f.Code) + " " + title
 	h := w.Header()
-	if f.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(f.RetryAfter))
-	}
 	kind := "" // a request that says nothing likes plain text
 	if r.Header.Get("Accept") != "" {
 		kind = Accepted(r, "text/html", "application/json")

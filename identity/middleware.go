@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"kilonova/compat"
@@ -93,9 +92,6 @@ func (s *Service) failAs(w http.ResponseWriter, r *http.Request, write compat.Fa
 	compat.Fail(w, r, func(w http.ResponseWriter, r *http.Request, f *compat.Fault) {
 		if f.Code == http.StatusUnauthorized {
 			w.Header().Set("Www-Authenticate", `Keystone uri="`+s.base(r)+`"`)
-		}
-		if f.RetryAfter > 0 {
-			w.Header().Set("Retry-After", strconv.Itoa(f.RetryAfter))
 		}
 		write(w, r, f)
 	}, err)

@@ -290,7 +290,7 @@ func pool(cfg *mysql.Config, size int) (*sqlx.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("database address: %w", err)
 	}
-	db := sqlx.NewDb(sql.OpenDB(connector), "mysql")
+	db := sqlx.NewDb(sql.OpenDB(reaching{connector}), "mysql")
 	db.SetMaxOpenConns(size)
 	// What is open stays open for a while: to log in costs the server more than most
 	// statements, hosts may do so a number of times, and a flood may leave no room for it.

@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jmoiron/sqlx"
@@ -112,14 +110,6 @@ func (db *DB) one(ctx context.Context, exec func(on statement) (sql.Result, erro
 		return nil
 	})
 	return res, err
-}
-
-// Away reports whether err says that the database could not be reached, or not be heard to
-// the end: the same statement may succeed when it is back.
-func Away(err error) bool {
-	var network net.Error
-	return lostConnection(err) || errors.Is(err, sql.ErrConnDone) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.As(err, &network) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // MySQL error numbers, as its manual lists them.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"kilonova/compat"
 	"kilonova/extensions"
@@ -222,8 +223,13 @@ func mounted(path string, h http.Handler) http.Handler {
 	})
 }
 
+// readyWait is how long a database may take to answer, for the services to be called ready.
+const readyWait = 2 * time.Second
+
 func (c *cloud) ready(w http.ResponseWriter, r *http.Request) {
-	err := c.db.PingContext(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), readyWait)
+	defer cancel()
+	err := c.db.Answers(ctx)
 	if err != nil {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
