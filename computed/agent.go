@@ -65,7 +65,7 @@ type Agent struct {
 	toldRanges *string
 
 	mu      sync.Mutex
-	busy    map[string]*job // by server uuid
+	busy    map[string]*job // by server uuid, or its lane beside a snapshot
 	reading map[int64]bool
 	strange map[string]bool // guests seen once that are none of ours
 }
@@ -264,25 +264,36 @@ func (a *Agent) pollOnce(ctx context.Context, wg *sync.WaitGroup) error {
 	if err != nil {
 		return err
 	}
-	seen := map[string]bool{}
+	last := map[string]work.Kind{} // of each lane, what stands before the row
 	for i := range rows {
 		row := &rows[i]
 		if reads[row.Kind] != nil {
 			a.startRead(ctx, wg, row)
 			continue
 		}
-		if seen[row.ServerUUID] || a.running(row.ServerUUID) {
+		lane := row.ServerUUID
+		if row.Kind == work.Replug && last[lane] == work.Snapshot {
+			lane += besideSnapshot
+		}
+		first := last[lane] == ""
+		if first || row.Kind != work.Snapshot { // behind other work no snapshot runs yet
+			last[lane] = row.Kind
+		}
+		if !first || a.running(lane) {
 			continue
 		}
-		seen[row.ServerUUID] = true
 		slots := a.slots
 		if row.Kind == work.Delete || row.Kind == work.Replug || row.Generation < newest[row.ServerUUID] {
 			slots = a.quick
 		}
-		a.startJob(ctx, wg, row, slots) // without room it waits: the end of a job polls again
+		a.startJob(ctx, wg, row, lane, slots) // without room it waits: the end of a job polls again
 	}
 	return nil
 }
+
+// besideSnapshot is the lane of a server in which ports follow their changes while a snapshot,
+// which may take an hour and minds no ports, is under way.
+const besideSnapshot = "/ports"
 
 func (a *Agent) running(server string) bool {
 	a.mu.Lock()
@@ -344,7 +355,7 @@ func (a *Agent) until(ctx context.Context, row *workRow) (context.Context, conte
 }
 
 // startJob runs a piece of work beside the others, if there is room.
-func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow, slots chan struct{}) {
+func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow, lane string, slots chan struct{}) {
 	select {
 	case slots <- struct{}{}:
 	default:
@@ -352,7 +363,7 @@ func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow, 
 	}
 	jobCtx, cancel := context.WithCancelCause(ctx)
 	a.mu.Lock()
-	a.busy[row.ServerUUID] = &job{row.ID, row.Kind, row.Generation, cancel}
+	a.busy[lane] = &job{row.ID, row.Kind, row.Generation, cancel}
 	a.mu.Unlock()
 	wg.Add(1)
 	go func() {
@@ -360,7 +371,7 @@ func (a *Agent) startJob(ctx context.Context, wg *sync.WaitGroup, row *workRow, 
 		defer func() {
 			cancel(nil)
 			a.mu.Lock()
-			delete(a.busy, row.ServerUUID)
+			delete(a.busy, lane)
 			a.mu.Unlock()
 			<-slots
 			select {

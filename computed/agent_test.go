@@ -409,6 +409,42 @@ func TestPortsGoBesideTheServersState(t *testing.T) {
 	})
 }
 
+// TestPortsDoNotWaitForSnapshots, which may take an hour; for other work they do.
+func TestPortsDoNotWaitForSnapshots(t *testing.T) {
+	db := schematest.SQLite(t)
+	d, world := newDesk(t, db), sim.NewWorld()
+	drv := sim.New(sim.Options{World: world, Hostname: "h", Latency: func(c sim.Call) time.Duration {
+		if c.Op == sim.OpSnapshot || c.Op == sim.OpPause {
+			return time.Hour
+		}
+		return 0
+	}})
+	defer runAgent(t, computed.Config{DB: db, Driver: drv, Host: "h"})()
+	for _, k := range []work.Kind{work.Snapshot, work.Pause} {
+		id := uuid.NewString()
+		d.server(id)
+		d.wait(d.queue(id, work.Spawn, 1, argsFor(work.Spawn, id, nil)))
+		d.running(d.queue(id, k, 1, argsFor(k, id, imageServer(t))))
+		if k == work.Snapshot {
+			for range 2 {
+				if st, res := d.wait(d.queue(id, work.Replug, 1, argsFor(work.Replug, id, nil))); st != work.Done {
+					t.Errorf("beside a snapshot: %s %+v", st, res)
+				}
+			}
+		}
+		stop := d.queue(id, work.Stop, 1, argsFor(work.Stop, id, nil))
+		late := d.queue(id, work.Replug, 1, argsFor(work.Replug, id, nil))
+		other := uuid.NewString()
+		d.server(other)
+		d.wait(d.queue(other, work.Spawn, 1, argsFor(work.Spawn, other, nil))) // the host has looked again
+		var open int
+		err := db.Get(&open, "SELECT COUNT(*) FROM work WHERE id IN (?, ?) AND state = 'queued'", stop, late)
+		if err != nil || open != 2 {
+			t.Errorf("%d pieces wait behind %s, %v; want both", open, k, err)
+		}
+	}
+}
+
 func TestOrderWithinAServerAndParallelAcross(t *testing.T) {
 	db := schematest.SQLite(t)
 	d := newDesk(t, db)
