@@ -3,6 +3,8 @@
 package kilonova_test
 
 import (
+	"bytes"
+	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
@@ -24,6 +26,7 @@ var layers = [][]string{
 	{"identity", "computed", "front"},
 	{"images", "networks", "hosts", "flavors", "quotas", "extensions", "computed/libvirt", "computed/sim"},
 	{"keypairs", "scheduler"},
+	{"servers/lifecycle"},
 	{"servers"},
 	{"cmd/kilonova", "cmd/tempest-lite"},
 }
@@ -199,6 +202,115 @@ func sources(t *testing.T) map[string]string {
 		raw, err := os.ReadFile(path)
 		out[path] = string(raw)
 		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// What a request is stays above the life cycle of servers: it imports nothing of HTTP and, of
+// what compat has for the wire, uses who asks, whose a server is, and what is answered when something is wrong.
+func TestTheLifeCycleKnowsNoRequests(t *testing.T) {
+	const dir = "servers/lifecycle"
+	ofCompat := []string{"Caller", "Target", "BadRequest", "Forbidden", "NotFound", "Conflict", "Unavailable", "IsNotFound", "RequestID"}
+	files, err := filepath.Glob(dir + "/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files in %s: %v", dir, err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, imp := range f.Imports {
+			if strings.HasPrefix(imp.Path.Value, `"net/http`) {
+				t.Errorf("%s imports %s", path, imp.Path.Value)
+			}
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			if x, ok := sel.X.(*ast.Ident); ok && x.Name == "compat" && !slices.Contains(ofCompat, sel.Sel.Name) {
+				t.Errorf("%s uses compat.%s", path, sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+// Nobody but the life cycle writes what a server is. Hosts tell what they do by the calls of
+// schema, which are held against their bounds there.
+func TestOnlyTheLifeCycleWritesServers(t *testing.T) {
+	write := regexp.MustCompile(`\b(INSERT INTO|UPDATE|DELETE FROM)\s+(servers|server_tags|server_batches|migrations|instance_actions|instance_events|work)\b`)
+	found := 0
+	for path, text := range sources(t) {
+		m := write.FindString(text)
+		switch {
+		case m == "", strings.HasPrefix(path, "schema/"):
+		case strings.HasPrefix(path, "servers/lifecycle/"):
+			found++
+		default:
+			t.Errorf("%s has %q", path, m)
+		}
+	}
+	if found == 0 {
+		t.Error("not even the life cycle writes servers: the test reads past the statements")
+	}
+}
+
+// longest is how many lines a file may have without a reason.
+const longest = 800
+
+// long are the files that have more, each with its reason.
+var long = map[string]string{
+	"computed/libvirt/domain.go": "one domain's XML, in the order of libvirt's schema",
+	"schema/hostattacks_test.go": "one table of what a host's account may not do",
+	"servers/advisories_test.go": "one test for each advisory, to be read beside their list",
+}
+
+func TestFilesAreShort(t *testing.T) {
+	over := map[string]bool{}
+	for _, path := range goFiles(t) {
+		src, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := bytes.Count(src, []byte("\n"))
+		if n <= longest {
+			continue
+		}
+		over[path] = true
+		if long[path] == "" {
+			t.Errorf("%s has %d lines: part it, or give the reason in long", path, n)
+		}
+	}
+	for path := range long {
+		if !over[path] {
+			t.Errorf("%s is not long any more: take it out of long", path)
+		}
+	}
+}
+
+// goFiles are all Go files of the house, with their tests.
+func goFiles(t *testing.T) []string {
+	t.Helper()
+	var out []string
+	err := fs.WalkDir(os.DirFS("."), ".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != "." || d.Name() == "third_party" || d.Name() == "testdata" || d.Name() == "bin"):
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".go"):
+			out = append(out, path)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)

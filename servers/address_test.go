@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"kilonova/schema"
+	"kilonova/servers/lifecycle"
 )
 
 // crowd gives a project servers with an IPv4 and an IPv6 address each, without their hosts.
@@ -19,7 +20,7 @@ func (c *cloud) crowd(n int) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	seed, err := get(c.t.Context(), c.db, like)
+	seed, err := lifecycle.Get(c.t.Context(), c.db, like)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -28,7 +29,7 @@ func (c *cloud) crowd(n int) {
 		for i := range n {
 			v := *seed
 			v.UUID, v.Name, v.Host = newID(), fmt.Sprintf("s%05d", i), nil
-			err := insert(c.t.Context(), tx, &v)
+			err := lifecycle.Insert(c.t.Context(), tx, &v)
 			if err != nil {
 				return err
 			}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -202,7 +203,7 @@ func TestOSSA_2012_009_SchedulerHintsAreBounded(t *testing.T) {
 			for i := range list {
 				list[i] = newID()
 			}
-			return encode(list)
+			return lifecycle.Encode(list)
 		}
 		for _, name := range []string{"same_host", "different_host"} {
 			for n, code := range map[int]int{101: 400, 2500: 400, 5000: 413} {
@@ -635,7 +636,7 @@ func TestOSSA_2012_008_2012_011_2011_001_FilesGoToTheGuestAlone(t *testing.T) {
 		for _, p := range paths {
 			list = append(list, work.File{Path: p, Contents: "eA=="})
 		}
-		id := c.want(202, "POST", "/servers", c.createBody("x", `,"personality":`+encode(list))).text("server", "id")
+		id := c.want(202, "POST", "/servers", c.createBody("x", `,"personality":`+lifecycle.Encode(list))).text("server", "id")
 		// What the host gets is the list as it came, for the config drive to hold.
 		var raw string
 		err := c.db.Get(&raw, "SELECT args FROM work WHERE server_uuid = ?", id)
@@ -643,9 +644,9 @@ func TestOSSA_2012_008_2012_011_2011_001_FilesGoToTheGuestAlone(t *testing.T) {
 			t.Fatal(err)
 		}
 		var args work.Args
-		decode(raw, &args)
-		if encode(args.Guest.Files) != encode(list) {
-			t.Errorf("the host gets %s", encode(args.Guest.Files))
+		lifecycle.Decode(raw, &args)
+		if lifecycle.Encode(args.Guest.Files) != lifecycle.Encode(list) {
+			t.Errorf("the host gets %s", lifecycle.Encode(args.Guest.Files))
 		}
 		c.settle()
 		bad := []struct{ more, what string }{
@@ -692,7 +693,7 @@ func TestOwn_SQLInNames(t *testing.T) {
 				if a.code >= 500 {
 					t.Errorf("a tag %s = %d %.300s", word, a.code, a.body)
 				}
-				a = c.as(who, "2.73", "PUT", "/servers/"+id, `{"server":{"name":`+encode(word)+`}}`)
+				a = c.as(who, "2.73", "PUT", "/servers/"+id, `{"server":{"name":`+lifecycle.Encode(word)+`}}`)
 				if a.code != 200 || a.text("server", "name") != word {
 					t.Errorf("a name %s = %d %.300s", word, a.code, a.body)
 				}
@@ -751,8 +752,8 @@ func TestOwn_HardJSON(t *testing.T) {
 			{"bytes that are no UTF-8 in a marker", "2.1", "GET", "/servers?marker=%ff", "", []int{400}},
 			{"half a surrogate in a name", "2.1", "PUT", at, `{"server":{"name":"a\ud800b"}}`, []int{200, 400}},
 			{"four bytes a character", "2.1", "PUT", at, `{"server":{"name":"` + strings.Repeat("😀", 255) + `"}}`, []int{200}},
-			{"10,000 tags", "2.26", "PUT", at + "/tags", `{"tags":` + encode(append(many, many...)) + `}`, []int{400, 413}},
-			{"5,000 tags", "2.52", "POST", "/servers", c.createBody("x", `,"networks":"none","tags":`+encode(many)), []int{400}},
+			{"10,000 tags", "2.26", "PUT", at + "/tags", `{"tags":` + lifecycle.Encode(append(many, many...)) + `}`, []int{400, 413}},
+			{"5,000 tags", "2.52", "POST", "/servers", c.createBody("x", `,"networks":"none","tags":`+lifecycle.Encode(many)), []int{400}},
 			{"a filter with 5,000 tags", "2.26", "GET", "/servers?tags=" + strings.Join(many, ","), "", []int{200, 400}},
 			{"user data of 65,532 characters", "2.1", "POST", "/servers", c.createBody("x", `,"user_data":"`+data(65_532)+`"`), []int{202}},
 			{"user data of 65,536 characters", "2.1", "POST", "/servers", c.createBody("x", `,"user_data":"`+data(65_536)+`"`), []int{400}},
@@ -816,7 +817,7 @@ func TestOwn_ClockJumps(t *testing.T) {
 				c.settle() // no work survives a jump that is longer than its time limit
 			}
 			shift = 0
-			err := c.s.keepOnce(context.Background())
+			err := c.s.Life.KeepOnce(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,8 +11,7 @@ import (
 	"time"
 
 	"kilonova/compat"
-	"kilonova/quotas"
-	"kilonova/schema"
+	"kilonova/servers/lifecycle"
 )
 
 func (c *cloud) noQuota(project string) {
@@ -27,7 +26,7 @@ func (c *cloud) noQuota(project string) {
 func TestCreatesOfMany(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		c.noQuota(ours)
-		n := 3*pieceSize + 2
+		n := 3*lifecycle.PieceSize + 2
 		a := c.want(202, "POST", "/servers", c.createBody("many", fmt.Sprintf(`,"min_count":%d`, n)))
 		if n := strings.Count(a.body, `"id"`); n != 1 {
 			t.Errorf("the answer shows %d servers", n)
@@ -41,11 +40,11 @@ func TestCreatesOfMany(t *testing.T) {
 		}
 		c.settle()
 		// A quota that holds fewer refuses all or gives what fits.
-		c.exec("UPDATE quota_limits SET hard_limit = ? WHERE resource = 'instances'", n+pieceSize+5)
-		c.want(403, "POST", "/servers", c.createBody("more", fmt.Sprintf(`,"min_count":%d`, 2*pieceSize)))
-		c.want(202, "POST", "/servers", c.createBody("more", fmt.Sprintf(`,"min_count":1,"max_count":%d`, 4*pieceSize)))
-		if got := c.count("SELECT COUNT(*) FROM servers WHERE name LIKE 'more-%'"); got != pieceSize+5 {
-			t.Errorf("%d servers where %d fit", got, pieceSize+5)
+		c.exec("UPDATE quota_limits SET hard_limit = ? WHERE resource = 'instances'", n+lifecycle.PieceSize+5)
+		c.want(403, "POST", "/servers", c.createBody("more", fmt.Sprintf(`,"min_count":%d`, 2*lifecycle.PieceSize)))
+		c.want(202, "POST", "/servers", c.createBody("more", fmt.Sprintf(`,"min_count":1,"max_count":%d`, 4*lifecycle.PieceSize)))
+		if got := c.count("SELECT COUNT(*) FROM servers WHERE name LIKE 'more-%'"); got != lifecycle.PieceSize+5 {
+			t.Errorf("%d servers where %d fit", got, lifecycle.PieceSize+5)
 		}
 		c.settle()
 	})
@@ -56,10 +55,10 @@ func TestCreatesOfManyFailWhole(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		c.noQuota(ours)
 		// The ports of half of them are taken after the plan has found room for all.
-		c.exec("INSERT INTO network_quotas (project_id, resource, allowed) VALUES (?, 'port', ?)", ours, 2*pieceSize+5)
+		c.exec("INSERT INTO network_quotas (project_id, resource, allowed) VALUES (?, 'port', ?)", ours, 2*lifecycle.PieceSize+5)
 		s := c.s
-		p := c.planFor("half", 3*pieceSize)
-		_, err := s.launch(context.Background(), p)
+		p := c.planFor("half", 3*lifecycle.PieceSize)
+		_, err := s.Life.Launch(context.Background(), p.launch())
 		var f *compat.Fault
 		if !errors.As(err, &f) || f.Code != 403 {
 			t.Fatalf("a create beyond the ports: %v", err)
@@ -71,7 +70,7 @@ func TestCreatesOfManyFailWhole(t *testing.T) {
 		c.audit()
 
 		// Before it begins the number is what the ports allow, as in Nova.
-		c.want(403, "POST", "/servers", c.createBody("ports", fmt.Sprintf(`,"min_count":%d`, 3*pieceSize)))
+		c.want(403, "POST", "/servers", c.createBody("ports", fmt.Sprintf(`,"min_count":%d`, 3*lifecycle.PieceSize)))
 	})
 }
 
@@ -89,70 +88,6 @@ func (c *cloud) planFor(name string, n int) *plan {
 	}
 	p.min, p.max = n, n
 	return p
-}
-
-// TestCreatesOfManyCutOff: a process that ends between two pieces leaves what the keeper
-// takes back, over several passes and whatever the user did meanwhile.
-func TestCreatesOfManyCutOff(t *testing.T) {
-	each(t, func(t *testing.T, c *cloud) {
-		c.noQuota(ours)
-		ctx := context.Background()
-		p := c.planFor("cut", 3*pieceSize)
-		template := c.s.template(p)
-		p.spec.Need = needOf(template.Flavor())
-		var b *batch
-		err := c.db.Tx(ctx, func(tx *schema.Tx) error {
-			err := c.s.Quotas.Take(ctx, tx, ours, p.caller.UserID, times(quotas.Delta{Instances: 1, Cores: template.VCPUs, RAM: template.MemoryMB}, 3*pieceSize))
-			if err != nil {
-				return err
-			}
-			b, err = c.s.openBatch(ctx, tx, template, 3*pieceSize)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		all, err := c.s.Hosts.Snapshot(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for range 2 { // and then the process ends
-			err = c.db.Tx(ctx, func(tx *schema.Tx) error {
-				_, err := c.s.makePiece(ctx, tx, p, template, b, 3*pieceSize, pieceSize, all)
-				return err
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			b.Left -= pieceSize
-		}
-		c.audit()
-		list := c.want(200, "GET", "/servers?limit=2", "").get("servers").([]any)
-		c.act(202, list[0].(map[string]any)["id"].(string), `{"lock":null}`)
-		c.want(204, "DELETE", "/servers/"+list[1].(map[string]any)["id"].(string), "")
-		err = c.s.keepOnce(ctx)
-		if err != nil || c.count("SELECT COUNT(*) FROM servers WHERE deleted = 0 AND task_state <> 'deleting'") == 0 {
-			t.Fatalf("a batch within its lease was ended: %v", err)
-		}
-		c.exec("UPDATE server_batches SET lease_until = 1")
-		err = c.s.keepOnce(ctx)
-		if err != nil {
-			t.Fatal(err)
-		}
-		// Should the process have slept only, it goes no further.
-		err = c.db.Tx(ctx, func(tx *schema.Tx) error {
-			_, err := c.s.makePiece(ctx, tx, p, template, b, 3*pieceSize, pieceSize, all)
-			return err
-		})
-		if !errors.Is(err, errBatchTaken) {
-			t.Errorf("a piece of a batch that was ended: %v", err)
-		}
-		c.settle()
-		if n := c.count("SELECT COUNT(*) FROM servers WHERE deleted = 0"); n != 0 || c.count("SELECT COUNT(*) FROM server_batches") != 0 {
-			t.Errorf("%d servers are left", n)
-		}
-		c.audit()
-	})
 }
 
 // TestCreatesOfManyKeepNobodyOut: while one project makes thousands of servers another's

@@ -3,27 +3,20 @@ package servers
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/netip"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"kilonova/compat"
 	"kilonova/flavors"
 	"kilonova/hosts"
 	"kilonova/images"
 	"kilonova/networks"
-	"kilonova/quotas"
 	"kilonova/scheduler"
-	"kilonova/schema"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -134,7 +127,7 @@ func (s *Service) create(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return err
 	}
-	first, err := s.launch(r.Context(), p)
+	first, err := s.Life.Launch(r.Context(), p.launch())
 	if err != nil {
 		return err
 	}
@@ -154,7 +147,7 @@ type created struct {
 	AdminPass      string        `json:"adminPass"`
 }
 
-func createdView(r *compat.Request, v *Server, p *plan) created {
+func createdView(r *compat.Request, v *lifecycle.Server, p *plan) created {
 	groups := p.body.SecurityGroups
 	if groups == nil { // others are answered as they were sent
 		groups = []namedGroup{{"default"}}
@@ -167,7 +160,7 @@ func createdView(r *compat.Request, v *Server, p *plan) created {
 func (s *Service) plan(r *compat.Request, body *createBody) (*plan, error) {
 	b := &body.Server
 	p := &plan{body: b, caller: r.Caller, ephemeral: -1, swap: -1, hints: body.Hints.or(body.Hints2)}
-	p.adminPass = cmp.Or(b.AdminPass, newPassword())
+	p.adminPass = cmp.Or(b.AdminPass, lifecycle.NewPassword())
 	checks := []func(*compat.Request, *plan) error{
 		s.planCounts, s.planPlacement, s.planFlavor, s.planImage, s.planDevices, s.planSizes,
 		s.planKey, s.planFiles, s.planHints, s.planNetworks,
@@ -362,22 +355,28 @@ func (s *Service) planSizes(r *compat.Request, p *plan) error {
 	if p.swap > f.SwapMB {
 		return compat.BadRequest("Block Device Mapping is Invalid: Swap drive requested is larger than instance type allows.")
 	}
-	return checkImageProperties(p.flavor.Work(), img.Image)
+	return lifecycle.CheckImageProperties(p.flavor.Work(), img.Image)
 }
 
 func (s *Service) planKey(r *compat.Request, p *plan) error {
 	if p.body.KeyName == nil {
 		return nil
 	}
-	k, err := s.Keypairs.Get(r.Context(), r.Caller.UserID, *p.body.KeyName)
+	var err error
+	p.key, err = s.key(r, r.Caller.UserID, *p.body.KeyName)
+	return err
+}
+
+// key is a user's key pair as a guest gets it.
+func (s *Service) key(r *compat.Request, user, name string) (*work.Key, error) {
+	k, err := s.Keypairs.Get(r.Context(), user, name)
 	if compat.IsNotFound(err) {
-		return compat.BadRequest("Invalid key_name provided.")
+		return nil, compat.BadRequest("Invalid key_name provided.")
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
-	p.key = &work.Key{Name: k.Name, Type: k.Type, PublicKey: k.PublicKey}
-	return nil
+	return &work.Key{Name: k.Name, Type: k.Type, PublicKey: k.PublicKey}, nil
 }
 
 // planFiles holds user data and personality files against their limits.
@@ -497,131 +496,14 @@ func requested(raw json.RawMessage) (networks.Requested, error) {
 	return out, nil
 }
 
-// launch makes the servers of a plan and gives the first: quota, rows, capacity, ports,
-// records and work, in one transaction, or in one for each piece of a batch when they are
-// many. A server for which no host has room is made too, in ERROR.
-func (s *Service) launch(ctx context.Context, p *plan) (*Server, error) {
-	all, err := s.Hosts.Snapshot(ctx)
-	if err != nil {
-		return nil, err
-	}
-	template := s.template(p)
-	s.namesFor(ctx, s.DB, template) // they are remembered, so that the transaction need not read them
-	p.spec.Need = needOf(template.Flavor())
-	delta := quotas.Delta{Instances: 1, Cores: template.VCPUs, RAM: template.MemoryMB}
-	var made []*Server
-	var many *batch
-	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
-		made, many = nil, nil
-		n, err := s.Quotas.Fit(ctx, tx, p.caller.ProjectID, delta, p.min, p.max)
-		if err != nil {
-			return err
-		}
-		err = s.Quotas.Take(ctx, tx, p.caller.ProjectID, p.caller.UserID, times(delta, n))
-		if err != nil {
-			return err
-		}
-		if n > pieceSize {
-			many, err = s.openBatch(ctx, tx, template, n)
-			return err
-		}
-		for i := range n {
-			v := template.numbered(i, n)
-			err := s.launchOne(ctx, tx, p, v, all)
-			if err != nil {
-				return err
-			}
-			made = append(made, v)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	if many != nil {
-		return s.makeBatch(ctx, p, template, many)
-	}
-	s.ringFor(made)
-	return made[0], nil
+// launch is the request for the life cycle to carry out.
+func (p *plan) launch() *lifecycle.Launch {
+	return &lifecycle.Launch{Caller: p.caller, Template: p.template(), Nets: p.nets, Spec: p.spec, Same: p.same, Different: p.different,
+		Min: p.min, Max: p.max, Tags: p.body.Tags, AdminPass: p.adminPass}
 }
 
-// ringFor tells the hosts of new servers that there is work.
-func (s *Service) ringFor(made []*Server) {
-	for i, v := range made {
-		if v.Host == nil || i > 0 && made[i-1].HostName() == *v.Host {
-			continue
-		}
-		s.Bell.Ring(*v.Host)
-	}
-}
-
-func times(d quotas.Delta, n int) quotas.Delta {
-	return quotas.Delta{Instances: d.Instances * n, Cores: d.Cores * n, RAM: d.RAM * n}
-}
-
-func (s *Service) launchOne(ctx context.Context, tx *schema.Tx, p *plan, v *Server, all []hosts.Host) error {
-	err := s.place(ctx, tx, v, &p.spec, all)
-	if err != nil {
-		return err
-	}
-	err = insert(ctx, tx, v)
-	if err != nil {
-		return err
-	}
-	err = setTags(ctx, tx, v.ID, p.body.Tags)
-	if err != nil {
-		return err
-	}
-	actionID, err := s.record(ctx, tx, v, p.caller, transitions[opCreate])
-	if err != nil {
-		return err
-	}
-	if v.Host == nil {
-		return s.endAction(ctx, tx, actionID, false, "NoValidHost", noValidHost)
-	}
-	_, err = s.Networks.Allocate(ctx, tx, p.nets, networks.Device{
-		ServerID: v.UUID, ProjectID: v.ProjectID, Host: *v.Host, AZ: *v.Zone})
-	if err != nil {
-		return err
-	}
-	g, err := s.guest(ctx, tx, v)
-	if err != nil {
-		return err
-	}
-	s.withSource(g)
-	g.AdminPass = p.adminPass
-	_, err = s.queue(ctx, tx, v, opCreate, work.Spawn, work.Args{Guest: *g, PowerOn: true}, actionID)
-	return err
-}
-
-// place claims room on the best host that has it. Without one the server goes to ERROR
-// with the fault that clients read.
-func (s *Service) place(ctx context.Context, tx *schema.Tx, v *Server, spec *scheduler.Spec, all []hosts.Host) error {
-	for _, h := range scheduler.Order(all, spec, s.Clock.Now()) {
-		ok, err := s.Hosts.Claim(ctx, tx, v.UUID, h.Name, hosts.ForServer, spec.Need)
-		if err != nil {
-			return err
-		}
-		if ok {
-			name, node, zone := h.Name, h.Node, h.Zone
-			v.Host, v.Node, v.Zone = &name, &node, &zone
-			v.Attempts++
-			return nil
-		}
-	}
-	v.Host, v.Node, v.Zone = nil, nil, nil
-	v.VMState, v.TaskState = ErrorVM, nil
-	message := noValidHost
-	details := fmt.Sprintf("None of the %d compute hosts on record has room for %d vcpus, %d MiB of memory and %d GiB of disk, and passes the filters.",
-		len(all), v.VCPUs, v.MemoryMB, v.RootGB+v.EphemeralGB)
-	v.FaultCode, v.FaultMessage, v.FaultDetails, v.FaultAt = http.StatusInternalServerError, &message, &details, s.Clock.Now()
-	return nil
-}
-
-const noValidHost = "No valid host was found. There are not enough hosts available."
-
-// template is the row that all servers of a request share.
-func (s *Service) template(p *plan) *Server {
+// template is what of the row all servers of a request share.
+func (p *plan) template() *lifecycle.Server {
 	b, f := p.body, p.flavor.Work()
 	if p.ephemeral >= 0 {
 		f.EphemeralGB = p.ephemeral
@@ -629,40 +511,42 @@ func (s *Service) template(p *plan) *Server {
 	if p.swap >= 0 {
 		f.SwapMB = p.swap
 	}
-	now := s.Clock.Now()
-	task := Scheduling
-	v := &Server{
-		ProjectID: p.caller.ProjectID, UserID: p.caller.UserID, Name: b.Name, Description: b.Description,
-		VMState: Building, TaskState: &task, Generation: 1,
+	v := &lifecycle.Server{
+		ProjectID: p.caller.ProjectID, UserID: p.caller.UserID, Name: b.Name, Hostname: b.Hostname, Description: b.Description,
 		FlavorID: f.ID, FlavorName: f.Name, VCPUs: f.VCPUs, MemoryMB: f.MemoryMB, RootGB: f.RootGB,
-		EphemeralGB: f.EphemeralGB, SwapMB: f.SwapMB, ExtraSpecs: encode(orEmpty(f.ExtraSpecs)),
-		ImageID: p.image.ID, ImageMeta: encode(p.image.guest), Metadata: encode(orEmpty(b.Metadata)),
-		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive) || wantsConfigDrive(p.image.Properties),
+		EphemeralGB: f.EphemeralGB, SwapMB: f.SwapMB, ExtraSpecs: lifecycle.Encode(lifecycle.OrEmpty(f.ExtraSpecs)),
+		ImageID: p.image.ID, ImageMeta: lifecycle.Encode(p.image.guest), Metadata: lifecycle.Encode(lifecycle.OrEmpty(b.Metadata)),
+		KeyName: b.KeyName, UserData: b.UserData, ConfigDrive: b.ConfigDrive != nil && bool(*b.ConfigDrive) || lifecycle.WantsConfigDrive(p.image.Properties),
 		AccessIPv4: canonical(b.AccessIPv4), AccessIPv6: canonical(b.AccessIPv6), DiskConfig: diskConfig(b.DiskConfig, p.image.Properties),
-		ReservationID:  "r-" + randomText(8, "abcdefghijklmnopqrstuvwxyz0123456789"),
-		SchedulerHints: encode(p.hints.raw()), Placement: placementOf(p), CreatedAt: now, UpdatedAt: now,
+		SchedulerHints: lifecycle.Encode(p.hints.raw()),
 	}
 	if p.spec.Zone != "" {
 		v.RequestedZone, v.PinnedZone = &p.spec.Zone, &p.spec.Zone
 	}
 	if p.key != nil {
-		v.KeyData = encodePtr(p.key)
+		v.KeyData = lifecycle.EncodePtr(p.key)
 	}
 	if len(p.userFiles) > 0 {
-		v.Files = encodePtr(p.userFiles)
+		v.Files = lifecycle.EncodePtr(p.userFiles)
 	}
 	if b.TrustedCerts != nil {
-		v.TrustedCerts = encodePtr(b.TrustedCerts)
+		v.TrustedCerts = lifecycle.EncodePtr(b.TrustedCerts)
 	}
 	groups := p.groups
 	if len(groups) == 0 {
 		groups = []string{"default"}
 	}
-	v.SecurityGroups = encode(groups)
-	root := "/dev/vda"
-	v.RootDeviceName = &root
-	v.Hostname = b.Hostname
+	v.SecurityGroups = lifecycle.Encode(groups)
 	return v
+}
+
+// canonicalPtr is canonical of an address that may not have been sent.
+func canonicalPtr(address *string) *string {
+	if address == nil {
+		return nil
+	}
+	a := canonical(*address)
+	return &a
 }
 
 // canonical writes an address in its shortest form, as Nova does.
@@ -672,13 +556,6 @@ func canonical(address string) string {
 		return address
 	}
 	return a.String()
-}
-
-func orEmpty(m map[string]string) map[string]string {
-	if m == nil {
-		return map[string]string{}
-	}
-	return m
 }
 
 // diskConfig is AUTO or MANUAL: as asked, else as the image says, else MANUAL.
@@ -691,68 +568,4 @@ func diskConfig(asked string, properties map[string]string) string {
 		return "AUTO"
 	}
 	return "MANUAL"
-}
-
-// numbered gives the i-th of the count servers that are made its own identity. A name of
-// which no host name can be made gives none with a number either, as in Nova.
-func (v *Server) numbered(i, count int) *Server {
-	n := *v
-	n.UUID = uuid.NewString()
-	n.LaunchIndex = i
-	if n.Hostname == "" {
-		n.Hostname = hostnameOf(v.Name, n.UUID)
-	}
-	if count == 1 {
-		return &n
-	}
-	n.Name = v.Name + "-" + strconv.Itoa(i+1)
-	if v.Hostname == "" && n.Hostname != namelessHost(n.UUID) {
-		n.Hostname += "-" + strconv.Itoa(i+1)
-	}
-	return &n
-}
-
-// namelessHost is the host name of a server whose name has no letter for one.
-func namelessHost(id string) string { return "Server-" + id }
-
-var (
-	hostnameSpaces = regexp.MustCompile(`[ _.]`)
-	// hostnameBad is what is no letter, digit, dot or dash of Latin-1: letters are more than
-	// ASCII's, and the likes of ² and ¼ count as digits.
-	hostnameBad = regexp.MustCompile(`[^0-9A-Za-zªµºÀ-ÖØ-öø-ÿ²³¹¼½¾.-]`)
-)
-
-// hostnameOf makes a host name of a server's name, as Nova does: letters beyond Latin-1 are
-// dropped before it is cut to 63 characters, all others that a name may not have after.
-func hostnameOf(name, id string) string {
-	const longest, lastLatin1 = 63, 0xff
-	latin := make([]rune, 0, longest)
-	for _, c := range name {
-		if c <= lastLatin1 && len(latin) < longest {
-			latin = append(latin, c)
-		}
-	}
-	h := hostnameSpaces.ReplaceAllString(string(latin), "-")
-	h = strings.Trim(strings.ToLower(hostnameBad.ReplaceAllString(h, "")), ".-")
-	if h == "" {
-		return namelessHost(id)
-	}
-	return h
-}
-
-// newPassword is an administrator's password as Nova makes them: 12 characters that cannot
-// be taken for one another.
-func newPassword() string {
-	return randomText(12, "23456789abcdefghjkmnopqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ")
-}
-
-func randomText(n int, alphabet string) string {
-	out := make([]byte, n)
-	raw := make([]byte, 4*n)
-	_, _ = rand.Read(raw) // it never fails: the runtime stops the process first
-	for i := range out {
-		v := uint32(raw[4*i])<<24 | uint32(raw[4*i+1])<<16 | uint32(raw[4*i+2])<<8 | uint32(raw[4*i+3])
-		out[i] = alphabet[int(v%uint32(len(alphabet)))]
-	}
-	return string(out)
 }

@@ -1,8 +1,6 @@
 package servers
 
-import (
-	"kilonova/compat"
-)
+import "kilonova/compat"
 
 // blockDevice is one entry of block_device_mapping_v2.
 type blockDevice struct {

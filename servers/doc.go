@@ -1,10 +1,9 @@
-// Package servers owns the server resource: its rows, its state table, its views, its
-// actions, and the work that they become.
+// Package servers is the server resource on the wire: what requests say of servers, and how
+// servers are shown.
 //
-// A request is checked by compat, resolved to a Server here, and becomes one transaction:
-// a compare-and-set on the server's row (states.go says which states allow what), the
-// instance action, and a work row for the host. The host does the work and reports; the
-// finisher (finisher.go) applies the report to the row, once, and the keeper (keeper.go)
-// ends what passed its deadline. Endpoints: /servers and everything below it but
-// interfaces, security groups, volumes and consoles.
+// A request is checked by compat, resolved to a server here, and read into what an operation
+// of package lifecycle takes, which does the rest: nothing here writes a server's row. Lists,
+// filters, views and the documents that are kept of them (renderings.go) are read from the
+// rows by this package. Endpoints: /servers and everything below it but interfaces, security
+// groups, volumes and consoles.
 package servers

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"kilonova/compat"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -81,7 +82,7 @@ func TestFailedConfirmsAndRevertsShow(t *testing.T) {
 				if last := c.lastAction(id); last["action"] != action || last["message"] != "Error" {
 					t.Errorf("%s failed: the newest action is %v", action, last)
 				}
-				v, err := get(t.Context(), c.db, id)
+				v, err := lifecycle.Get(t.Context(), c.db, id)
 				if err != nil || v.MigrationID != nil {
 					t.Errorf("%s failed: migration %v, %v", action, v.MigrationID, err)
 				}
@@ -113,7 +114,7 @@ func TestNoImageStaysQueued(t *testing.T) {
 				t.Fatalf("%s: %d images queued", name, queued())
 			}
 			then(id)
-			err := c.s.keepOnce(t.Context())
+			err := c.s.Life.KeepOnce(t.Context())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -181,7 +182,7 @@ func TestRetriesAskWhatTheCreateAsked(t *testing.T) {
 		} {
 			id := boot(tt.more)
 			for range 4 { // one try at a time, so that each is seen
-				v, err := get(t.Context(), c.db, id)
+				v, err := lifecycle.Get(t.Context(), c.db, id)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -196,7 +197,7 @@ func TestRetriesAskWhatTheCreateAsked(t *testing.T) {
 					break
 				}
 				c.finish(w.ID, w.Kind)
-				_, err = c.s.finishSome(t.Context())
+				_, err = c.s.Life.FinishSome(t.Context())
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -261,12 +262,12 @@ func TestDeletesDecideAnew(t *testing.T) {
 			"it is gone":        func(id string) { c.want(204, "DELETE", "/servers/"+id, ""); c.settle() },
 		} {
 			id := c.want(202, "POST", "/servers", c.createBody("d", "")).text("server", "id")
-			before, err := get(t.Context(), c.db, id)
+			before, err := lifecycle.Get(t.Context(), c.db, id)
 			if err != nil {
 				t.Fatal(err)
 			}
 			meanwhile(id)
-			err = c.s.end(t.Context(), admin, before, opDelete)
+			err = c.s.Life.End(t.Context(), admin, before, lifecycle.OpDelete)
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}

@@ -24,6 +24,7 @@ import (
 	"kilonova/quotas"
 	"kilonova/schema"
 	"kilonova/secrets"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -114,8 +115,9 @@ func newCloudAt(t testing.TB, db *schema.DB, clock schema.Clock) *cloud {
 	}
 	_, err = db.Exec("UPDATE hosts SET last_seen = ?, public_key = ?", schema.MicrosOf(time.Now().Add(time.Hour)), testHostKey.Public())
 	must(err)
-	c.s = New(Config{DB: db, Clock: clock, Bell: work.NewBells(), Flavors: fl, Keypairs: keys, Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts})
-	net.PortsChanged = c.s.PortsChanged
+	life := lifecycle.New(lifecycle.Config{DB: db, Clock: clock, Bell: work.NewBells(), Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts})
+	c.s = New(Config{DB: db, Clock: clock, Flavors: fl, Keypairs: keys, Images: img, Networks: net, Quotas: c.quotas, Hosts: c.hosts, Life: life})
+	net.PortsChanged = c.s.Life.PortsChanged
 	api := compat.NewCompute(compat.Base{}, identity.NewPolicy(), fakeTokens)
 	c.s.Register(api)
 	must(api.Build())
@@ -268,7 +270,7 @@ func (c *cloud) settle() {
 		for _, w := range list {
 			c.finish(w.ID, w.Kind)
 		}
-		n, err := c.s.finishSome(ctx)
+		n, err := c.s.Life.FinishSome(ctx)
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -295,7 +297,7 @@ func (c *cloud) finish(id int64, kind work.Kind) {
 	if r, ok := c.refuse[kind]; ok {
 		state, res = work.Failed, r
 	}
-	_, err := c.db.Exec("UPDATE work SET state = ?, result = ?, finished_at = 1 WHERE id = ?", state, encode(res), id)
+	_, err := c.db.Exec("UPDATE work SET state = ?, result = ?, finished_at = 1 WHERE id = ?", state, lifecycle.Encode(res), id)
 	if err != nil {
 		c.t.Error(err)
 	}
@@ -305,7 +307,7 @@ func (c *cloud) finish(id int64, kind work.Kind) {
 func (c *cloud) audit() {
 	c.t.Helper()
 	ctx := context.Background()
-	want, err := Total(ctx, c.db)
+	want, err := lifecycle.Total(ctx, c.db)
 	if err != nil {
 		c.t.Fatal(err)
 	}

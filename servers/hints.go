@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"kilonova/compat"
+	"kilonova/servers/lifecycle"
 )
 
 // hints are the scheduler hints of a create request, of which these are acted upon; others
@@ -47,9 +48,9 @@ func (h hints) ids(name string) ([]string, error) {
 	return many, nil
 }
 
-// planHints reads same_host and different_host, and finds the hosts that they mean now.
+// planHints reads same_host and different_host.
 func (s *Service) planHints(r *compat.Request, p *plan) error {
-	if n := len(encode(p.hints.raw())); n > maxHintBytes {
+	if n := len(lifecycle.Encode(p.hints.raw())); n > maxHintBytes {
 		return compat.BadRequest("Invalid input for field/attribute os:scheduler_hints. It has %d bytes, more than %d", n, maxHintBytes)
 	}
 	same, err := p.hints.ids("same_host")
@@ -68,5 +69,5 @@ func (s *Service) planHints(r *compat.Request, p *plan) error {
 		return compat.BadRequest("Instance group %s could not be found.", groups[0])
 	}
 	p.same, p.different = same, different
-	return s.hint(r.Context(), s.DB, r.Caller.ProjectID, same, different, &p.spec)
+	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"kilonova/compat"
 	"kilonova/networks"
 	"kilonova/schema"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -74,7 +75,7 @@ var (
 	eventsForAll  = compat.Range{Min: 51, Max: compat.MaxVersion}
 )
 
-func (v *Server) actionView(a *actionRow) actionView {
+func actionViewOf(v *lifecycle.Server, a *actionRow) actionView {
 	return actionView{Action: a.Action, InstanceUUID: v.UUID, RequestID: a.RequestID, UserID: a.UserID,
 		ProjectID: a.ProjectID, StartTime: a.StartTime.ISOMicros(), Message: a.Message, UpdatedAt: a.UpdatedAt.ISOMicros()}
 }
@@ -113,18 +114,18 @@ func (s *Service) actionsIndex(w http.ResponseWriter, r *compat.Request) error {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		doc := v.actionView(&rows[i])
+		doc := actionViewOf(v, &rows[i])
 		b = actionEncoder.Append(b, &doc, at)
 	}
 	b = append(b, ']')
 	if len(rows) == limit && limit > 0 && pagesActions.Has(r.Version) { // a full page; the next may be empty
 		b = append(b, `,"links":`...)
-		b = append(b, encode(r.NextLink("/servers/"+v.UUID+"/os-instance-actions", rows[len(rows)-1].RequestID))...)
+		b = append(b, lifecycle.Encode(r.NextLink("/servers/"+v.UUID+"/os-instance-actions", rows[len(rows)-1].RequestID))...)
 	}
 	return r.AnswerBytes(w, append(b, '}'))
 }
 
-func (s *Service) filterActions(r *compat.Request, q *query, v *Server) error {
+func (s *Service) filterActions(r *compat.Request, q *query, v *lifecycle.Server) error {
 	err := s.filterChanges(r, q, true)
 	if err != nil {
 		return err
@@ -144,13 +145,16 @@ func (s *Service) filterActions(r *compat.Request, q *query, v *Server) error {
 	return nil
 }
 
-func (s *Service) actionOf(r *compat.Request, v *Server, requestID string) (*actionRow, error) {
+func (s *Service) actionOf(r *compat.Request, v *lifecycle.Server, requestID string) (*actionRow, error) {
 	var a actionRow
 	err := s.DB.GetContext(r.Context(), &a, selectActions+" AND request_id = ? ORDER BY id LIMIT 1", v.UUID, requestID)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	return &a, wrap(err, "get action %s", requestID)
+	if err != nil {
+		return nil, fmt.Errorf("get action %s: %w", requestID, err)
+	}
+	return &a, nil
 }
 
 const selectEvents = `SELECT event, host, start_time, finish_time, result, traceback, details
@@ -179,23 +183,23 @@ func (s *Service) actionsShow(w http.ResponseWriter, r *compat.Request) error {
 	if err != nil {
 		return fmt.Errorf("list events of action %s: %w", a.RequestID, err)
 	}
-	doc := v.actionView(a)
+	doc := actionViewOf(v, a)
 	doc.Events = []eventView{}
 	for i := range rows {
-		doc.Events = append(doc.Events, v.eventView(&rows[i]))
+		doc.Events = append(doc.Events, eventViewOf(v, &rows[i]))
 	}
 	b := actionEncoder.Append([]byte(`{"instanceAction":`), &doc, compat.At{Version: r.Version, Show: actionEncoder.Show(show...)})
 	return r.AnswerBytes(w, append(b, '}'))
 }
 
-func (v *Server) eventView(e *eventRow) eventView {
+func eventViewOf(v *lifecycle.Server, e *eventRow) eventView {
 	doc := eventView{Event: e.Event, StartTime: e.StartTime.ISOMicros(), Result: e.Result, Traceback: e.Traceback, Details: e.Details}
 	if e.FinishTime != 0 {
 		at := e.FinishTime.ISOMicros()
 		doc.FinishTime = &at
 	}
 	if e.Host != nil {
-		there := Server{ProjectID: v.ProjectID, Host: e.Host}
+		there := lifecycle.Server{ProjectID: v.ProjectID, Host: e.Host}
 		doc.Host, doc.HostID = *e.Host, there.HostID()
 	}
 	return doc
@@ -215,7 +219,7 @@ func (s *Service) ipsShow(w http.ResponseWriter, r *compat.Request) error {
 		return err
 	}
 	label := r.Var("label")
-	if of(r).VMState == Building || !slices.ContainsFunc(ports, func(p networks.Port) bool { return p.NetworkName == label }) {
+	if of(r).VMState == lifecycle.Building || !slices.ContainsFunc(ports, func(p networks.Port) bool { return p.NetworkName == label }) {
 		return compat.NotFound("Network label '%s' was not found", label)
 	}
 	b := append(append([]byte{'{'}, quote(label)...), ':', '[')
@@ -240,7 +244,7 @@ func (s *Service) consoleOutput(w http.ResponseWriter, r *compat.Request) error 
 		return err
 	}
 	v := of(r)
-	err = transitions[opConsole].Check(v, r.Caller)
+	err = lifecycle.Check(lifecycle.OpConsole, v, r.Caller)
 	if err != nil {
 		return err
 	}
@@ -252,7 +256,7 @@ func (s *Service) consoleOutput(w http.ResponseWriter, r *compat.Request) error 
 		}
 		args.Length = max(args.Length, 0) // -1 asks for everything
 	}
-	res, err := s.call(r, v, opConsole, args)
+	res, err := s.Life.Ask(r.Context(), v, lifecycle.OpConsole, args)
 	if err != nil {
 		return err
 	}
@@ -280,15 +284,14 @@ func printable(s string) string {
 // 2.47, a fixed form from 2.48.
 func (s *Service) diagnostics(w http.ResponseWriter, r *compat.Request) error {
 	v := of(r)
-	t := transitions[opDiagnostics]
-	err := t.Check(v, r.Caller)
+	err := lifecycle.Check(lifecycle.OpDiagnostics, v, r.Caller)
 	if err != nil {
 		return err
 	}
 	if v.PowerState != work.PoweredOn {
-		return t.conflict(v, "power state", v.PowerState.String())
+		return lifecycle.Conflict(lifecycle.OpDiagnostics, v, "power state", v.PowerState.String())
 	}
-	res, err := s.call(r, v, opDiagnostics, work.Args{Guest: work.Guest{ID: v.ID, UUID: v.UUID}})
+	res, err := s.Life.Ask(r.Context(), v, lifecycle.OpDiagnostics, work.Args{Guest: work.Guest{ID: v.ID, UUID: v.UUID}})
 	if err != nil {
 		return err
 	}
@@ -305,7 +308,7 @@ func (s *Service) diagnostics(w http.ResponseWriter, r *compat.Request) error {
 
 var fixedDiagnostics = compat.Range{Min: 48, Max: compat.MaxVersion}
 
-func diagnosticsDocument(v *Server, d *work.Diagnostics) map[string]any {
+func diagnosticsDocument(v *lifecycle.Server, d *work.Diagnostics) map[string]any {
 	cpus, nics, disks := []any{}, []any{}, []any{}
 	for _, c := range d.CPUs {
 		cpus = append(cpus, map[string]any{"id": c.ID, "time": c.Time, "utilisation": nil})

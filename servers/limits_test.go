@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"testing"
+
+	"kilonova/servers/lifecycle"
 )
 
 // together sends n requests at the same moment and counts the codes of their answers.
@@ -34,7 +36,7 @@ func TestLimitsOfAServerHoldAtOnce(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		id := c.boot("full")
 		path := "/servers/" + id
-		for i := range maxTags - 3 {
+		for i := range lifecycle.MaxTags - 3 {
 			a := c.as(ours+" member", "2.26", "PUT", fmt.Sprintf("%s/tags/t%d", path, i), "")
 			if a.code != 201 {
 				t.Fatalf("tag %d = %d %s", i, a.code, a.body)
@@ -44,7 +46,7 @@ func TestLimitsOfAServerHoldAtOnce(t *testing.T) {
 		if codes[201] != 3 || codes[400] != 9 {
 			t.Errorf("12 tags for 3 places: %v", codes)
 		}
-		if n := len(c.as(ours+" member", "2.26", "GET", path+"/tags", "").get("tags").([]any)); n != maxTags {
+		if n := len(c.as(ours+" member", "2.26", "GET", path+"/tags", "").get("tags").([]any)); n != lifecycle.MaxTags {
 			t.Errorf("the server has %d tags", n)
 		}
 		codes = c.together(8, "2.26", func(i int) (string, string, string) {

@@ -16,6 +16,7 @@ import (
 
 	"kilonova/compat"
 	"kilonova/schema"
+	"kilonova/servers/lifecycle"
 )
 
 // maxLimit is the largest page.
@@ -46,7 +47,7 @@ func (s *Service) index(w http.ResponseWriter, r *compat.Request) error {
 		}
 		b = append(append(b, `{"id":`...), quote(v.UUID)...)
 		b = append(append(b, `,"name":`...), quote(v.Name)...)
-		b = append(append(b, `,"links":`...), encode(r.Links("/servers/"+v.UUID))...)
+		b = append(append(b, `,"links":`...), lifecycle.Encode(r.Links("/servers/"+v.UUID))...)
 		b = append(b, '}')
 		last = v.UUID
 	}
@@ -89,7 +90,7 @@ func closeList(b []byte, r *compat.Request, path, last string, more bool) []byte
 	b = append(b, ']')
 	if more && last != "" {
 		b = append(b, `,"servers_links":`...)
-		b = append(b, encode(r.NextLink(path, last))...)
+		b = append(b, lifecycle.Encode(r.NextLink(path, last))...)
 	}
 	return append(b, '}')
 }
@@ -249,7 +250,7 @@ func (s *Service) matching(ctx context.Context, q *query, order []sortKey, n int
 	return nil
 }
 
-var oneLine = strings.Join(strings.Fields(columns), " ")
+var oneLine = strings.Join(strings.Fields(lifecycle.Columns), " ")
 
 // listColumns are the columns of a page, in the order of columns. What no list shows, or
 // this one does not, is not read: a page of a thousand would carry megabytes of it.
@@ -270,16 +271,16 @@ func listColumns(image, attributes bool) string {
 
 // scan reads a page by hand: over a thousand rows of fifty columns, finding the fields by
 // reflection costs as much as the database does.
-func (s *Service) scan(ctx context.Context, stmt string, args []any, limit int) ([]Server, error) {
+func (s *Service) scan(ctx context.Context, stmt string, args []any, limit int) ([]lifecycle.Server, error) {
 	rows, err := s.DB.QueryContext(ctx, stmt, args...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	list := make([]Server, 0, min(limit+1, 64))
+	list := make([]lifecycle.Server, 0, min(limit+1, 64))
 	for rows.Next() {
-		list = append(list, Server{})
-		err = rows.Scan(list[len(list)-1].fields()...)
+		list = append(list, lifecycle.Server{})
+		err = rows.Scan(list[len(list)-1].Fields()...)
 		if err != nil {
 			return nil, err
 		}
@@ -296,23 +297,12 @@ func last(q url.Values, name string) (string, bool) {
 	return vs[len(vs)-1], true
 }
 
-// boolWord reads the words that Nova takes for a boolean.
-func boolWord(s string) (value, ok bool) {
-	switch strings.ToLower(strings.TrimSpace(s)) {
-	case "1", "t", "true", "on", "y", "yes":
-		return true, true
-	case "0", "f", "false", "off", "n", "no":
-		return false, true
-	}
-	return false, false
-}
-
 // scope limits the list to the caller's project, unless all_tenants is asked for and
 // allowed.
 func (s *Service) scope(r *compat.Request, q *query, rule string) error {
 	all := false
 	if word, ok := last(r.Query, "all_tenants"); ok {
-		on, known := boolWord(word)
+		on, known := lifecycle.BoolWord(word)
 		if !known && word != "" {
 			return compat.BadRequest("Invalid value '%s' for all_tenants.", word)
 		}
@@ -442,7 +432,7 @@ func (q *query) column(column string, how match, value string) error {
 func (s *Service) filterDeleted(r *compat.Request, q *query, everything bool) error {
 	deleted, asked := false, false
 	if word, ok := last(r.Query, "deleted"); ok && everything {
-		deleted, _ = boolWord(word)
+		deleted, _ = lifecycle.BoolWord(word)
 		asked = true
 	}
 	if statusOf(r, "deleted") {
@@ -510,7 +500,7 @@ func (s *Service) filterStatus(r *compat.Request, q *query, _ bool) error {
 func statesShowing(name string) (string, []any) {
 	var conds []string
 	var args []any
-	for vm, byTask := range status {
+	for vm, byTask := range lifecycle.Statuses {
 		var tasks, others []any
 		for task, shown := range byTask {
 			switch {
@@ -592,7 +582,7 @@ func (s *Service) filterLocked(r *compat.Request, q *query, _ bool) error {
 	if !ok || !knowsLocked.Has(r.Version) {
 		return nil
 	}
-	on, known := boolWord(word)
+	on, known := lifecycle.BoolWord(word)
 	switch {
 	case !known:
 		return compat.BadRequest("Unrecognized value '%s', acceptable values are: '0', '1', 'f', 'false', 'n', 'no', 'off', 'on', 't', 'true', 'y', 'yes'", word)
@@ -609,7 +599,7 @@ func (s *Service) filterDrive(r *compat.Request, q *query, everything bool) erro
 	if !ok || !everything && !opensState.Has(r.Version) {
 		return nil
 	}
-	on, _ := boolWord(word)
+	on, _ := lifecycle.BoolWord(word)
 	flag := 0
 	if on {
 		flag = 1
@@ -692,25 +682,4 @@ func (s *Service) filterAddress(r *compat.Request, q *query, everything bool) er
 		q.and(cond, args...)
 	}
 	return nil
-}
-
-// hostsOf gives the hosts of a project's servers, by uuid.
-func hostsOf(ctx context.Context, q schema.Querier, project string, ids []string) (map[string]string, error) {
-	stmt, args, err := sqlx.In(`SELECT uuid, COALESCE(host, '') AS host FROM servers WHERE project_id = ? AND deleted = 0 AND uuid IN (?)`, project, ids)
-	if err != nil {
-		return nil, fmt.Errorf("look servers up: %w", err)
-	}
-	var rows []struct {
-		UUID string `db:"uuid"`
-		Host string `db:"host"`
-	}
-	err = q.SelectContext(ctx, &rows, stmt, args...)
-	if err != nil {
-		return nil, fmt.Errorf("look servers up: %w", err)
-	}
-	out := map[string]string{}
-	for _, row := range rows {
-		out[row.UUID] = row.Host
-	}
-	return out, nil
 }

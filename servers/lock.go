@@ -4,7 +4,7 @@ import (
 	"net/http"
 
 	"kilonova/compat"
-	"kilonova/work"
+	"kilonova/servers/lifecycle"
 )
 
 const (
@@ -34,11 +34,11 @@ func (s *Service) lock(w http.ResponseWriter, r *compat.Request) error {
 	if owner {
 		by = lockOwner
 	}
-	held := lockedBy{by: by}
+	held := lifecycle.LockedBy{By: by}
 	if body.Lock != nil {
-		held.reason = body.Lock.Reason
+		held.Reason = body.Lock.Reason
 	}
-	_, err := s.begin(r.Context(), r.Caller, v, opLock, held)
+	_, err := s.Life.Act(r.Context(), r.Caller, v, lifecycle.OpLock, held)
 	if err != nil {
 		return err
 	}
@@ -53,26 +53,9 @@ func (s *Service) unlock(w http.ResponseWriter, r *compat.Request) error {
 			return err
 		}
 	}
-	_, err := s.begin(r.Context(), r.Caller, v, opUnlock, nil)
+	_, err := s.Life.Act(r.Context(), r.Caller, v, lifecycle.OpUnlock, nil)
 	if err != nil {
 		return err
 	}
 	return r.Answer(w, nil)
-}
-
-// lockedBy is who locks a server, and why.
-type lockedBy struct {
-	by     string
-	reason *string
-}
-
-func prepareLock(b *beginning) (*work.Args, error) {
-	held := b.input.(lockedBy)
-	b.set["locked_by"], b.set["locked_reason"] = held.by, held.reason
-	return nil, nil
-}
-
-func prepareUnlock(b *beginning) (*work.Args, error) {
-	b.set["locked_by"], b.set["locked_reason"] = nil, nil
-	return nil, nil
 }

@@ -21,6 +21,7 @@ import (
 	"kilonova/quotas"
 	"kilonova/schema"
 	"kilonova/schema/schematest"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -193,7 +194,7 @@ func (m *model) play(seed, number uint64) {
 		m.up[name], m.daemon[name] = true, uuid.NewString()
 	}
 	m.exec("UPDATE hosts SET memory_mb = ?, failures = 0 WHERE name = 'host-1'", pick(m.rnd, []int{1024, 3072, 32768}))
-	m.c.s.ResizeConfirmWindow = time.Duration(m.rnd.IntN(2)) * 10 * time.Minute
+	m.c.s.Life.ResizeConfirmWindow = time.Duration(m.rnd.IntN(2)) * 10 * time.Minute
 	m.beat()
 	m.create()
 	if m.chance(70) { // most have something that runs to begin with
@@ -247,7 +248,7 @@ func (m *model) step() {
 		m.finish()
 	case n < 91:
 		m.note("keeper")
-		m.must(m.c.s.keepOnce(context.Background()))
+		m.must(m.c.s.Life.KeepOnce(context.Background()))
 	case n < 93:
 		d := pick(m.rnd, []time.Duration{time.Second, 3 * time.Minute, 2 * time.Hour})
 		m.note("%s pass", d)
@@ -280,7 +281,7 @@ func (m *model) shown() {
 func (m *model) someHost() string { return fmt.Sprintf("host-%d", 1+m.rnd.IntN(modelHost)) }
 
 func (m *model) finish() {
-	n, err := m.c.s.finishSome(context.Background())
+	n, err := m.c.s.Life.FinishSome(context.Background())
 	m.note("finisher: %d", n)
 	m.must(err)
 }
@@ -429,7 +430,7 @@ func (m *model) choose(id string) call {
 		op = pick(m.rnd, modelOps)
 		r = modelRules[op]
 	}
-	if v != nil && v.VMState == Resized && m.chance(40) {
+	if v != nil && v.VMState == lifecycle.Resized && m.chance(40) {
 		op = pick(m.rnd, []string{"confirmResize", "revertResize"})
 		r = modelRules[op]
 	}
@@ -462,13 +463,13 @@ func (m *model) choose(id string) call {
 }
 
 // allows reports whether vm_state and task_state let the action pass.
-func (r rule) allows(v *Server) bool {
+func (r rule) allows(v *lifecycle.Server) bool {
 	return (r.from == "" || slices.Contains(strings.Fields(r.from), string(v.VMState))) &&
 		(v.Task() == "" || r.tasks == "*" || slices.Contains(strings.Fields(r.tasks), string(v.Task())))
 }
 
-func (m *model) row(id string) *Server {
-	v, err := get(context.Background(), m.c.db, id)
+func (m *model) row(id string) *lifecycle.Server {
+	v, err := lifecycle.Get(context.Background(), m.c.db, id)
 	m.must(err)
 	return v
 }
@@ -487,7 +488,7 @@ func (m *model) request() {
 	}
 	m.asked++
 	a := m.send(k)
-	m.note("%s of %s (%s, %s, locked %s) by %.4s %s = %d %.160s", k.op, k.id, before.VMState, before.Task(), deref(before.LockedBy), k.who, k.who[33:], a.code, a.body)
+	m.note("%s of %s (%s, %s, locked %s) by %.4s %s = %d %.160s", k.op, k.id, before.VMState, before.Task(), text(before.LockedBy), k.who, k.who[33:], a.code, a.body)
 	m.judge(k, before, a)
 	if a.code < 300 && m.chance(45) { // a quick host
 		for m.hostWorks(true) {
@@ -497,7 +498,7 @@ func (m *model) request() {
 }
 
 // judge holds an answer against the table.
-func (m *model) judge(k call, v *Server, a answer) {
+func (m *model) judge(k call, v *lifecycle.Server, a answer) {
 	r := modelRules[k.op]
 	admin := strings.HasSuffix(k.who, "admin")
 	want, text := r.codes, ""
@@ -552,7 +553,7 @@ func (m *model) together() {
 			answers[i] = m.send(k)
 		}()
 	}
-	_, err := m.c.s.finishSome(context.Background())
+	_, err := m.c.s.Life.FinishSome(context.Background())
 	if err != nil {
 		m.fail("finisher beside requests: %v", err)
 	}
@@ -567,15 +568,15 @@ func (m *model) together() {
 }
 
 type modelWork struct {
-	ID         int64      `db:"id"`
-	Host       string     `db:"host"`
-	ServerUUID string     `db:"server_uuid"`
-	Kind       work.Kind  `db:"kind"`
-	Generation int64      `db:"generation"`
-	State      work.State `db:"state"`
-	ImageID    string     `db:"image_id"`
-	ClaimedBy  string     `db:"claimed_by"`
-	VMState    VMState    `db:"vm_state"`
+	ID         int64             `db:"id"`
+	Host       string            `db:"host"`
+	ServerUUID string            `db:"server_uuid"`
+	Kind       work.Kind         `db:"kind"`
+	Generation int64             `db:"generation"`
+	State      work.State        `db:"state"`
+	ImageID    string            `db:"image_id"`
+	ClaimedBy  string            `db:"claimed_by"`
+	VMState    lifecycle.VMState `db:"vm_state"`
 }
 
 // open lists what hosts that are up can work on: of each server the oldest piece.
@@ -619,7 +620,7 @@ func (m *model) hostWorks(earnest bool) bool {
 	}
 	state, res := m.carryOut(w, current)
 	m.told[string(w.Kind)+" "+string(state)]++
-	said := encode(res)
+	said := lifecycle.Encode(res)
 	if !earnest && m.chance(2) {
 		said = pick(m.rnd, []string{"{", `{"power_state":99}`, `{"message":` + strings.Repeat("x", 70_000) + `"}`, ""})
 	}
@@ -661,7 +662,7 @@ func (m *model) carryOut(w modelWork, current bool) (work.State, work.Result) {
 		m.guests[id] = work.PoweredOn
 	case work.Rebuild:
 		m.guests[id] = work.PoweredOn
-		if w.VMState == Stopped {
+		if w.VMState == lifecycle.Stopped {
 			m.guests[id] = work.Shutdown
 		}
 	case work.Snapshot:
@@ -679,7 +680,7 @@ func (m *model) rest() {
 		m.note("nobody works any more, and the deadlines pass")
 		for range 4 { // a keeper's own work has a deadline too
 			m.pass(2 * time.Hour)
-			m.must(m.c.s.keepOnce(context.Background()))
+			m.must(m.c.s.Life.KeepOnce(context.Background()))
 			m.finish()
 		}
 	}
@@ -692,7 +693,7 @@ func (m *model) rest() {
 		}
 		m.finish()
 		m.pass(time.Second)
-		m.must(m.c.s.keepOnce(context.Background()))
+		m.must(m.c.s.Life.KeepOnce(context.Background()))
 		if m.broken || m.count("SELECT COUNT(*) FROM work") == 0 {
 			return
 		}
@@ -730,7 +731,7 @@ func (m *model) even(when string) {
 	none("ports of servers that are gone", "ports p WHERE p.device_id <> '' AND p.nic >= 0 AND NOT EXISTS (SELECT 1 FROM servers s WHERE s.uuid = p.device_id AND s.deleted = 0)")
 	none("projects whose ports are miscounted", "network_usage u WHERE u.resource = 'port' AND u.used <> (SELECT COUNT(*) FROM ports p WHERE p.project_id = u.project_id)")
 	none("projects whose images are miscounted", "image_usage u WHERE u.images <> (SELECT COUNT(*) FROM images i WHERE i.owner = u.project_id AND i.deleted_at = 0)")
-	totals, err := Total(context.Background(), m.c.db)
+	totals, err := lifecycle.Total(context.Background(), m.c.db)
 	m.must(err)
 	if err != nil {
 		return

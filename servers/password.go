@@ -4,7 +4,7 @@ import (
 	"net/http"
 
 	"kilonova/compat"
-	"kilonova/work"
+	"kilonova/servers/lifecycle"
 )
 
 func (s *Service) changePassword(w http.ResponseWriter, r *compat.Request) error {
@@ -17,18 +17,9 @@ func (s *Service) changePassword(w http.ResponseWriter, r *compat.Request) error
 	if err != nil {
 		return err
 	}
-	_, err = s.begin(r.Context(), r.Caller, of(r), opPassword, body.Change.AdminPass)
+	_, err = s.Life.Act(r.Context(), r.Caller, of(r), lifecycle.OpPassword, body.Change.AdminPass)
 	if err != nil {
 		return err
 	}
 	return r.Answer(w, nil)
-}
-
-func preparePassword(b *beginning) (*work.Args, error) {
-	args, err := prepareGuest(b)
-	if err != nil {
-		return nil, err
-	}
-	args.Password = b.input.(string)
-	return args, nil
 }

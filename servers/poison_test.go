@@ -46,7 +46,7 @@ func TestPoisonReportsFail(t *testing.T) {
 		good := c.boot("good")
 		c.act(202, good, `{"os-stop":null}`)
 		c.report(`{"power_state": 4}`)
-		_, err := c.s.finishSome(context.Background())
+		_, err := c.s.Life.FinishSome(context.Background())
 		if err != nil {
 			t.Error(err)
 		}
@@ -60,7 +60,7 @@ func TestPoisonReportsFail(t *testing.T) {
 		for id, status := range want {
 			if status == "ERROR" {
 				a := c.is(id, status)
-				if m := a.text("server", "fault", "message"); m != unreadable {
+				if m := a.text("server", "fault", "message"); m != "The compute host's report could not be applied." {
 					t.Errorf("fault %q", m)
 				}
 			}
@@ -95,7 +95,7 @@ func TestPoisonServersStopNobody(t *testing.T) {
 				IF OLD.name LIKE 'poison%' THEN SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'poison'; END IF; END`,
 		}
 		c.exec(when[db.Dialect])
-		err := c.s.keepOnce(context.Background())
+		err := c.s.Life.KeepOnce(context.Background())
 		if err == nil || !strings.Contains(err.Error(), "poison") {
 			t.Errorf("the keeper says %v", err)
 		}
@@ -104,11 +104,11 @@ func TestPoisonServersStopNobody(t *testing.T) {
 			c.exec(`INSERT INTO work (host, server_id, server_uuid, kind, args, generation, deadline, created_at, state, result)
 				SELECT 'host-1', id, uuid, 'stop', '{}', generation, 1, 1, 'done', '{"power_state": 4}' FROM servers`)
 		}
-		n, err := c.s.finishSome(context.Background())
+		n, err := c.s.Life.FinishSome(context.Background())
 		if err == nil || n != 2 {
 			t.Errorf("%d reports applied, want 2: %.200v", n, err)
 		}
-		err = c.s.keepOnce(context.Background())
+		err = c.s.Life.KeepOnce(context.Background())
 		if err == nil || len(err.Error()) > 4096 {
 			t.Errorf("the keeper says %.300v", err)
 		}

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -37,7 +38,7 @@ func (c *cloud) told(id string) []work.Port {
 		return nil
 	}
 	var args work.Args
-	decode(all[0], &args)
+	lifecycle.Decode(all[0], &args)
 	if args.Guest.UUID != id {
 		c.t.Fatalf("work of another guest: %s", all[0])
 	}
@@ -180,7 +181,7 @@ func TestReplugWaitsForItsHost(t *testing.T) {
 		c.settle()
 		c.neutron(200, admin, "PUT", "/ports/"+ports[0], `{"port":{"allowed_address_pairs":[{"ip_address":"10.9.0.77"}]}}`)
 		c.exec("UPDATE work SET deadline = 1")
-		err := c.s.keepOnce(t.Context())
+		err := c.s.Life.KeepOnce(t.Context())
 		if err != nil || c.told(id) != nil {
 			t.Errorf("%v, %v", err, c.told(id))
 		}

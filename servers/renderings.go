@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"kilonova/compat"
+	"kilonova/servers/lifecycle"
 )
 
 // A list of a thousand servers costs what it takes to find out that nothing has changed:
@@ -250,6 +251,12 @@ type shown struct {
 	doc    []byte
 }
 
+// met is a server that has no kept document, with what was read before its row.
+type met struct {
+	*lifecycle.Server
+	seen sighting
+}
+
 // PolicyTarget is the server's owner.
 func (v *shown) PolicyTarget() compat.Target { return v.target }
 
@@ -265,7 +272,11 @@ func (s *Service) toShow(r *compat.Request) (compat.Resource, error) {
 	}
 	err := s.DB.GetContext(r.Context(), &row, selectSighting, r.Var("id"))
 	if errors.Is(err, sql.ErrNoRows) {
-		return s.find(r.Context(), s.DB, r.Caller, r.Var("id"), false) // says that there is none
+		v, err := s.find(r.Context(), s.DB, r.Caller, r.Var("id"), false) // says that there is none
+		if err != nil {
+			return nil, err
+		}
+		return &met{Server: v}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get server %s: %w", r.Var("id"), err)
@@ -283,8 +294,7 @@ func (s *Service) toShow(r *compat.Request) (compat.Resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	v.seen = &seen
-	return v, nil
+	return &met{v, seen}, nil
 }
 
 // show answers with one server's document.
@@ -292,8 +302,8 @@ func (s *Service) show(w http.ResponseWriter, r *compat.Request) error {
 	if kept, ok := r.Resource.(*shown); ok {
 		return answerDocument(w, r, func(to []byte) []byte { return append(to, kept.doc...) })
 	}
-	v := of(r)
-	doc, b, err := s.document(r, v, viewShow)
+	v := r.Resource.(*met)
+	doc, b, err := s.document(r, v.Server, viewShow)
 	if err != nil {
 		return err
 	}
@@ -301,7 +311,7 @@ func (s *Service) show(w http.ResponseWriter, r *compat.Request) error {
 		start := len(to)
 		to = b.append(to, r, &doc, viewShow)
 		s.renderings.put(s.lookOf(r, viewShow, v.PolicyTarget()), []rendering{{
-			sighting: *v.seen, uuid: v.UUID, host: v.HostName(), hostStatus: doc.HostStatus, doc: bytes.Clone(to[start:]),
+			sighting: v.seen, uuid: v.UUID, host: v.HostName(), hostStatus: doc.HostStatus, doc: bytes.Clone(to[start:]),
 		}})
 		return to
 	})

@@ -7,6 +7,7 @@ import (
 
 	"kilonova/schema"
 	"kilonova/schema/schematest"
+	"kilonova/servers/lifecycle"
 )
 
 // Whatever a document shows, wherever it is kept: a change of it is seen by the next answer,
@@ -35,7 +36,7 @@ func TestKeptDocumentsAreFresh(t *testing.T) {
 			"UPDATE servers SET host = 'elsewhere' WHERE uuid = '" + id + "'",
 			"UPDATE servers SET deleted = 1 WHERE uuid = '" + other + "'",
 		}
-		shown := strings.FieldsFunc(columns, func(r rune) bool { return strings.ContainsRune(", \n", r) })
+		shown := strings.FieldsFunc(lifecycle.Columns, func(r rune) bool { return strings.ContainsRune(", \n", r) })
 		for _, column := range shown {
 			if value, ok := columnValues[column]; ok {
 				changes = append(changes, fmt.Sprintf("UPDATE servers SET %s = %s WHERE uuid = '%s'", column, value, id))

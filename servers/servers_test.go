@@ -10,6 +10,7 @@ import (
 
 	"kilonova/schema"
 	"kilonova/schema/schematest"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -392,7 +393,7 @@ func TestListIsAFixedHandfulOfStatements(t *testing.T) {
 		ID, Parent, NotUsed int
 		Detail              string
 	}
-	rows, err := c.db.Queryx("EXPLAIN QUERY PLAN SELECT "+columns+" FROM servers WHERE project_id = ? AND deleted = ? ORDER BY created_at DESC, id DESC LIMIT 51", ours, 0)
+	rows, err := c.db.Queryx("EXPLAIN QUERY PLAN SELECT "+lifecycle.Columns+" FROM servers WHERE project_id = ? AND deleted = ? ORDER BY created_at DESC, id DESC LIMIT 51", ours, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -422,7 +423,7 @@ func TestDeadlineEndsWork(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.s.keepOnce(ctx)
+		err = c.s.Life.KeepOnce(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -451,7 +452,7 @@ func TestGuestStopsByItself(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = c.s.keepOnce(context.Background())
+		err = c.s.Life.KeepOnce(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}

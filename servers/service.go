@@ -2,12 +2,7 @@ package servers
 
 import (
 	"context"
-	"fmt"
-	"log/slog"
 	"net/http"
-	"time"
-
-	"github.com/google/uuid"
 
 	"kilonova/compat"
 	"kilonova/flavors"
@@ -17,16 +12,13 @@ import (
 	"kilonova/networks"
 	"kilonova/quotas"
 	"kilonova/schema"
-	"kilonova/secrets"
-	"kilonova/work"
+	"kilonova/servers/lifecycle"
 )
 
 // Config is what the servers need of the rest of the cloud.
 type Config struct {
 	DB       *schema.DB
 	Clock    schema.Clock
-	Log      *slog.Logger
-	Bell     work.Bell
 	Flavors  *flavors.Service
 	Keypairs *keypairs.Service
 	Images   *images.Service
@@ -34,56 +26,18 @@ type Config struct {
 	Quotas   *quotas.Service
 	Hosts    *hosts.Service
 
-	// Key keeps what the API reads again; one that ends with the process if nil.
-	Key *secrets.Key
-
-	// ShutdownTimeout is how long a guest may take to shut down when it is stopped.
-	ShutdownTimeout time.Duration
-	// MaxAttempts is on how many hosts a spawn is tried.
-	MaxAttempts int
-	// ResizeConfirmWindow confirms a resize by itself after this time; 0 never does.
-	ResizeConfirmWindow time.Duration
-	// Names looks up how users and projects are called, for the guest's metadata.
-	Names Names
+	// Life is what changes servers.
+	Life *lifecycle.Service
 }
 
-// Names says how users and projects are called. Outside of transactions it remembers what it
-// has read.
-type Names interface {
-	UserName(ctx context.Context, q schema.Querier, id string) string
-	ProjectName(ctx context.Context, q schema.Querier, id string) string
-}
-
-// Service is the server resource.
+// Service is the server resource on the wire.
 type Service struct {
 	Config
-	holder     string      // identifies this process in leases
 	renderings *renderings // nil keeps none
 }
 
-// Nova's defaults.
-const (
-	defaultShutdownTimeout = 60 * time.Second
-	softRebootTimeout      = 120 * time.Second
-	defaultMaxAttempts     = 3
-)
-
-// New makes the service on a migrated database.
-func New(cfg Config) *Service {
-	if cfg.ShutdownTimeout == 0 {
-		cfg.ShutdownTimeout = defaultShutdownTimeout
-	}
-	if cfg.MaxAttempts == 0 {
-		cfg.MaxAttempts = defaultMaxAttempts
-	}
-	if cfg.Key == nil {
-		cfg.Key = secrets.Random()
-	}
-	if cfg.Log == nil {
-		cfg.Log = slog.Default()
-	}
-	return &Service{Config: cfg, holder: uuid.NewString(), renderings: newRenderings()}
-}
+// New makes the service.
+func New(cfg Config) *Service { return &Service{Config: cfg, renderings: newRenderings()} }
 
 // Register adds the handlers of all operations on servers.
 func (s *Service) Register(api *compat.Compute) {
@@ -95,24 +49,24 @@ func (s *Service) Register(api *compat.Compute) {
 	api.Handle("GET /servers/{id}", s.show)
 	api.Handle("PUT /servers/{id}", s.update)
 	api.Handle("DELETE /servers/{id}", s.delete)
-	for _, op := range []string{opStart, opStop, opPause, opUnpause, opSuspend, opResume} {
+	for _, op := range []string{lifecycle.OpStart, lifecycle.OpStop, lifecycle.OpPause, lifecycle.OpUnpause, lifecycle.OpSuspend, lifecycle.OpResume} {
 		api.Handle(action(op), s.simple(op))
 	}
-	api.Handle(action(opForceDelete), s.forceDelete)
+	api.Handle(action(lifecycle.OpForceDelete), s.forceDelete)
 	// Servers are deleted at once here, so that none can be restored: this is always the
 	// state table's conflict.
-	api.Handle(action(opRestore), s.simple(opRestore))
+	api.Handle(action(lifecycle.OpRestore), s.simple(lifecycle.OpRestore))
 	api.Handle(action("reboot"), s.reboot)
-	api.Handle(action(opRebuild), s.rebuild)
-	api.Handle(action(opResize), s.resize)
-	api.Handle(action(opConfirm), s.confirmResize)
-	api.Handle(action(opRevert), s.revertResize)
-	api.Handle(action(opCreateImage), s.createImage)
-	api.Handle(action(opPassword), s.changePassword)
-	api.Handle(action(opConsole), s.consoleOutput)
-	api.Handle(action(opResetState), s.resetState)
-	api.Handle(action(opLock), s.lock)
-	api.Handle(action(opUnlock), s.unlock)
+	api.Handle(action(lifecycle.OpRebuild), s.rebuild)
+	api.Handle(action(lifecycle.OpResize), s.resize)
+	api.Handle(action(lifecycle.OpConfirm), s.confirmResize)
+	api.Handle(action(lifecycle.OpRevert), s.revertResize)
+	api.Handle(action(lifecycle.OpCreateImage), s.createImage)
+	api.Handle(action(lifecycle.OpPassword), s.changePassword)
+	api.Handle(action(lifecycle.OpConsole), s.consoleOutput)
+	api.Handle(action(lifecycle.OpResetState), s.resetState)
+	api.Handle(action(lifecycle.OpLock), s.lock)
+	api.Handle(action(lifecycle.OpUnlock), s.unlock)
 	api.Handle("GET /servers/{id}/diagnostics", s.diagnostics)
 
 	api.Handle("GET /servers/{id}/metadata", s.metadataIndex)
@@ -162,14 +116,20 @@ func readsHistory(r *compat.Request) bool {
 }
 
 // of gives the server that compat resolved.
-func of(r *compat.Request) *Server { return r.Resource.(*Server) }
+func of(r *compat.Request) *lifecycle.Server { return r.Resource.(*lifecycle.Server) }
 
-// notFound is the answer for a server that is not there for this caller.
-func notFound(id string) error { return compat.NotFound("Instance %s could not be found.", id) }
-
-func wrap(err error, format string, a ...any) error {
-	if err == nil {
-		return nil
+// find reads one server that the caller may see: an admin sees every project's.
+func (s *Service) find(ctx context.Context, q schema.Querier, c *compat.Caller, id string, alsoDeleted bool) (*lifecycle.Server, error) {
+	const longestID = 255
+	if len(id) > longestID {
+		return nil, compat.NotFound("Instance could not be found")
 	}
-	return fmt.Errorf(format+": %w", append(a, err)...)
+	srv, err := lifecycle.Get(ctx, q, id)
+	if err != nil {
+		return nil, err
+	}
+	if srv == nil || srv.Deleted && !alsoDeleted || srv.ProjectID != c.ProjectID && !c.IsAdmin() {
+		return nil, lifecycle.NotFound(id)
+	}
+	return srv, nil
 }

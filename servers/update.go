@@ -5,17 +5,18 @@ import (
 	"net/http"
 
 	"kilonova/compat"
+	"kilonova/servers/lifecycle"
 )
 
 type updateBody struct {
 	Server struct {
-		Name        *string          `json:"name"`
-		AccessIPv4  *string          `json:"accessIPv4"`
-		AccessIPv6  *string          `json:"accessIPv6"`
-		DiskConfig  *string          `json:"OS-DCF:diskConfig"`
-		Description optional[string] `json:"description"`
-		Hostname    *string          `json:"hostname"`
-		Pinned      optional[string] `json:"pinned_availability_zone"`
+		Name        *string                    `json:"name"`
+		AccessIPv4  *string                    `json:"accessIPv4"`
+		AccessIPv6  *string                    `json:"accessIPv6"`
+		DiskConfig  *string                    `json:"OS-DCF:diskConfig"`
+		Description lifecycle.Optional[string] `json:"description"`
+		Hostname    *string                    `json:"hostname"`
+		Pinned      lifecycle.Optional[string] `json:"pinned_availability_zone"`
 	} `json:"server"`
 }
 
@@ -29,7 +30,7 @@ func (s *Service) update(w http.ResponseWriter, r *compat.Request) error {
 	}
 	b, v := &body.Server, of(r)
 	for {
-		set := change{}
+		set := lifecycle.Change{}
 		for column, value := range map[string]*string{"name": b.Name, "disk_config": b.DiskConfig, "hostname": b.Hostname} {
 			if value != nil {
 				set[column] = *value
@@ -40,16 +41,16 @@ func (s *Service) update(w http.ResponseWriter, r *compat.Request) error {
 				set[column] = canonical(*value)
 			}
 		}
-		b.Description.into(set, "description")
+		b.Description.Into(set, "description")
 		err = pin(v, b.Pinned, set)
 		if err != nil {
 			return err
 		}
-		err = s.set(r.Context(), s.DB, v, false, set)
+		err = s.Life.Set(r.Context(), s.DB, v, false, set)
 		if err == nil {
 			break
 		}
-		if !errors.Is(err, errLostRace) {
+		if !errors.Is(err, lifecycle.ErrLostRace) {
 			return err
 		}
 		v, err = s.find(r.Context(), s.DB, r.Caller, v.UUID, false)
@@ -66,20 +67,20 @@ func (s *Service) update(w http.ResponseWriter, r *compat.Request) error {
 
 // pin reads pinned_availability_zone: null unpins, the server's own zone pins, all else is
 // a conflict.
-func pin(v *Server, asked optional[string], set change) error {
+func pin(v *lifecycle.Server, asked lifecycle.Optional[string], set lifecycle.Change) error {
 	switch {
-	case !asked.sent:
+	case !asked.Sent:
 		return nil
-	case asked.value == nil:
+	case asked.Value == nil:
 		set["pinned_zone"] = nil
 		return nil
-	case v.PinnedZone != nil && *v.PinnedZone == *asked.value:
+	case v.PinnedZone != nil && *v.PinnedZone == *asked.Value:
 		return nil
 	case v.PinnedZone != nil:
 		return compat.Conflict("Cannot change pinned availability zone directly. Unpin first by setting pinned_availability_zone to null.")
-	case zoneOf(v) != *asked.value:
-		return compat.Conflict("Server can only be pinned to its current availability zone '%s', but '%s' was requested.", zoneOf(v), *asked.value)
+	case zoneOf(v) != *asked.Value:
+		return compat.Conflict("Server can only be pinned to its current availability zone '%s', but '%s' was requested.", zoneOf(v), *asked.Value)
 	}
-	set["pinned_zone"] = *asked.value
+	set["pinned_zone"] = *asked.Value
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"kilonova/compat"
 	"kilonova/networks"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -141,7 +142,7 @@ type beside struct {
 var hasTags = compat.Range{Min: 26, Max: compat.MaxVersion}
 
 // beside reads what the page's servers have in other tables: a fixed number of statements.
-func (s *Service) beside(r *compat.Request, page []Server) (*beside, error) {
+func (s *Service) beside(r *compat.Request, page []lifecycle.Server) (*beside, error) {
 	b := &beside{specs: r.May(ruleExtraSpecs), images: map[string]compat.Raw{}, hostIDs: map[string]string{}}
 	if r.May(ruleAttributes) {
 		b.show = append(b.show, seeAttributes)
@@ -160,14 +161,14 @@ func (s *Service) beside(r *compat.Request, page []Server) (*beside, error) {
 		return nil, err
 	}
 	if hasTags.Has(r.Version) {
-		b.tags, err = s.tagsOf(r.Context(), s.DB, keys)
+		b.tags, err = s.Life.TagsOf(r.Context(), s.DB, keys)
 	}
 	return b, err
 }
 
 // view fills in the document of one server; which of its fields are sent is the encoder's
 // business.
-func (s *Service) view(r *compat.Request, v *Server, b *beside, kind string) serverView {
+func (s *Service) view(r *compat.Request, v *lifecycle.Server, b *beside, kind string) serverView {
 	f := serverView{
 		ID: v.UUID, Name: v.Name, Status: v.Status(), TenantID: v.ProjectID, UserID: v.UserID,
 		Metadata: compat.Raw(v.Metadata), HostID: b.hostID(v), Image: b.image(r, v),
@@ -211,7 +212,7 @@ func (s *Service) view(r *compat.Request, v *Server, b *beside, kind string) ser
 	return f
 }
 
-func (s *Service) viewFlavor(r *compat.Request, v *Server, b *beside, f *serverView) {
+func (s *Service) viewFlavor(r *compat.Request, v *lifecycle.Server, b *beside, f *serverView) {
 	if embedsFlavor.Has(r.Version) {
 		f.Flavor = &flavorView{VCPUs: v.VCPUs, RAM: v.MemoryMB, Disk: v.RootGB, Ephemeral: v.EphemeralGB, Swap: v.SwapMB, Name: v.FlavorName}
 		if b.specs {
@@ -228,7 +229,7 @@ var (
 )
 
 // image gives imageView, once for each image as it was at boot.
-func (b *beside) image(r *compat.Request, v *Server) compat.Raw {
+func (b *beside) image(r *compat.Request, v *lifecycle.Server) compat.Raw {
 	key := v.ImageID + v.ImageMeta
 	raw, ok := b.images[key]
 	if !ok {
@@ -239,7 +240,7 @@ func (b *beside) image(r *compat.Request, v *Server) compat.Raw {
 }
 
 // hostID gives HostID, once for each project and host.
-func (b *beside) hostID(v *Server) string {
+func (b *beside) hostID(v *lifecycle.Server) string {
 	key := v.ProjectID + "/" + v.HostName()
 	id, ok := b.hostIDs[key]
 	if !ok {
@@ -251,7 +252,7 @@ func (b *beside) hostID(v *Server) string {
 
 // imageView is "" for a server without an image, else its id and link, and from 2.98 the
 // properties that it had at boot.
-func imageView(r *compat.Request, v *Server) compat.Raw {
+func imageView(r *compat.Request, v *lifecycle.Server) compat.Raw {
 	if v.ImageID == "" {
 		return compat.Raw(`""`)
 	}
@@ -263,14 +264,14 @@ func imageView(r *compat.Request, v *Server) compat.Raw {
 		return append(out, `}]}`...)
 	}
 	var img work.Image
-	decode(v.ImageMeta, &img)
-	return compat.Raw(encode(map[string]any{"id": v.ImageID, "links": link, "properties": orEmpty(img.Properties)}))
+	lifecycle.Decode(v.ImageMeta, &img)
+	return compat.Raw(lifecycle.Encode(map[string]any{"id": v.ImageID, "links": link, "properties": lifecycle.OrEmpty(img.Properties)}))
 }
 
 func quote(s string) []byte { return compat.AppendString(nil, s) }
 
 // zoneOf is the zone of the server's host, else the one that was asked for.
-func zoneOf(v *Server) string {
+func zoneOf(v *lifecycle.Server) string {
 	switch {
 	case v.Zone != nil:
 		return *v.Zone
@@ -280,7 +281,7 @@ func zoneOf(v *Server) string {
 	return ""
 }
 
-func groupsOf(v *Server, ports []networks.Port) []groupName {
+func groupsOf(v *lifecycle.Server, ports []networks.Port) []groupName {
 	var out []groupName
 	for _, p := range ports {
 		for _, g := range p.SecurityGroups {
@@ -289,9 +290,9 @@ func groupsOf(v *Server, ports []networks.Port) []groupName {
 			}
 		}
 	}
-	if out == nil && v.VMState == Building {
+	if out == nil && v.VMState == lifecycle.Building {
 		var asked []string
-		decode(v.SecurityGroups, &asked)
+		lifecycle.Decode(v.SecurityGroups, &asked)
 		for _, name := range asked {
 			out = append(out, groupName{name})
 		}
@@ -301,8 +302,8 @@ func groupsOf(v *Server, ports []networks.Port) []groupName {
 
 // addresses is the map of network names to fixed addresses; with details also each
 // address's type and MAC. It is empty while the server is being built.
-func addresses(v *Server, ports []networks.Port, details bool) compat.Raw {
-	if v.VMState == Building || len(ports) == 0 {
+func addresses(v *lifecycle.Server, ports []networks.Port, details bool) compat.Raw {
+	if v.VMState == lifecycle.Building || len(ports) == 0 {
 		return compat.Raw("{}")
 	}
 	var labels []string
@@ -375,7 +376,7 @@ func (s *Service) hostStatus(ctx context.Context, host string) string {
 
 // faultOfServer is shown of servers in ERROR and deleted ones; what lies behind a 500 is
 // for administrators (OSSA-2019-003).
-func faultOfServer(r *compat.Request, v *Server, status string) *faultView {
+func faultOfServer(r *compat.Request, v *lifecycle.Server, status string) *faultView {
 	if v.FaultCode == 0 || status != "ERROR" && status != "DELETED" {
 		return nil
 	}
@@ -394,8 +395,8 @@ func faultOfServer(r *compat.Request, v *Server, status string) *faultView {
 }
 
 // document is one server's in the given view, and what it was made with.
-func (s *Service) document(r *compat.Request, v *Server, kind string) (serverView, *beside, error) {
-	b, err := s.beside(r, []Server{*v})
+func (s *Service) document(r *compat.Request, v *lifecycle.Server, kind string) (serverView, *beside, error) {
+	b, err := s.beside(r, []lifecycle.Server{*v})
 	if err != nil {
 		return serverView{}, nil, err
 	}
@@ -403,7 +404,7 @@ func (s *Service) document(r *compat.Request, v *Server, kind string) (serverVie
 }
 
 // answerOne writes {"server": ...} in the view of an action.
-func (s *Service) answerOne(w http.ResponseWriter, r *compat.Request, v *Server, kind, adminPass string) error {
+func (s *Service) answerOne(w http.ResponseWriter, r *compat.Request, v *lifecycle.Server, kind, adminPass string) error {
 	doc, b, err := s.document(r, v, kind)
 	if err != nil {
 		return err
@@ -431,3 +432,6 @@ func answerDocument(w http.ResponseWriter, r *compat.Request, fill func([]byte) 
 
 // fullAnswers are the versions at which update and rebuild answer all that show does.
 var fullAnswers = compat.Range{Min: 75, Max: compat.MaxVersion}
+
+// statusesWithProgress show a progress figure.
+var statusesWithProgress = []string{"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"}

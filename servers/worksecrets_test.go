@@ -11,6 +11,7 @@ import (
 	"kilonova/images"
 	"kilonova/schema"
 	"kilonova/secrets"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -157,8 +158,8 @@ func TestThePasswordGoesToTheNextHost(t *testing.T) {
 			t.Fatalf("told %q, the host reads %q", told, s.AdminPass)
 		}
 		fail := func(id int64) {
-			c.exec("UPDATE work SET state = 'failed', secret = NULL, result = ? WHERE id = ?", encode(work.Result{Retry: true}), id)
-			_, err := c.s.finishSome(context.Background())
+			c.exec("UPDATE work SET state = 'failed', secret = NULL, result = ? WHERE id = ?", lifecycle.Encode(work.Result{Retry: true}), id)
+			_, err := c.s.Life.FinishSome(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -213,12 +214,12 @@ func TestTicketsEndWithTheJobAndTheServer(t *testing.T) {
 			w, _ := c.newest(id)
 			c.exec("UPDATE work SET state = 'running', claimed_by = 'me' WHERE id = ?", w.ID)
 			tt.end(id, w)
-			runs, err := c.s.Runs(context.Background(), images.Job{Server: id, Generation: w.Generation})
+			runs, err := c.s.Life.Runs(context.Background(), images.Job{Server: id, Generation: w.Generation})
 			if err != nil || runs != tt.runs {
 				t.Errorf("%s: %v, %v", name, runs, err)
 			}
 			for _, j := range []images.Job{{Server: id, Generation: w.Generation + 1}, {Server: id}, {Server: "x", Generation: w.Generation}, {}} {
-				runs, err := c.s.Runs(context.Background(), j)
+				runs, err := c.s.Life.Runs(context.Background(), j)
 				if err != nil || runs {
 					t.Errorf("%s: %+v runs (%v)", name, j, err)
 				}
@@ -262,10 +263,10 @@ func TestWorkOfAnEarlierRelease(t *testing.T) {
 			id := c.want(202, "POST", "/servers", c.createBody(state, "")).text("server", "id")
 			row, s := c.newest(id)
 			var args work.Args
-			decode(row.Args, &args)
+			lifecycle.Decode(row.Args, &args)
 			args.GiveSecrets(s)
 			args.Guest.Image.Source.Ticket = "old"
-			c.exec("UPDATE work SET args = ?, secret = NULL, kept = NULL, state = ? WHERE id = ?", encode(args), state, row.ID)
+			c.exec("UPDATE work SET args = ?, secret = NULL, kept = NULL, state = ? WHERE id = ?", lifecycle.Encode(args), state, row.ID)
 			ids[state] = id
 		}
 		sealedOne := c.want(202, "POST", "/servers", c.createBody("new", "")).text("server", "id")
@@ -273,7 +274,7 @@ func TestWorkOfAnEarlierRelease(t *testing.T) {
 		c.exec(`INSERT INTO work (host, server_id, server_uuid, kind, args, generation, deadline, created_at, state)
 			VALUES ('host-1', 1, 'bad', 'spawn', '{"ticket":"x', 1, 9e15, 1, 'queued')`)
 		for range 2 {
-			err := c.s.RenewReadable(context.Background())
+			err := c.s.Life.RenewReadable(context.Background())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -281,7 +282,7 @@ func TestWorkOfAnEarlierRelease(t *testing.T) {
 		for state, id := range ids {
 			row, _ := c.newest(id)
 			var args work.Args
-			decode(row.Args, &args)
+			lifecycle.Decode(row.Args, &args)
 			want := fmt.Sprintf("image-read%s %s %d", c.image, id, row.Generation)
 			if state == "done" {
 				want = "old"
@@ -300,7 +301,7 @@ func TestWorkOfAnEarlierRelease(t *testing.T) {
 func TestForgetKept(t *testing.T) {
 	each(t, func(t *testing.T, c *cloud) {
 		id := c.want(202, "POST", "/servers", c.createBody("x", "")).text("server", "id")
-		err := ForgetKept(context.Background(), c.db)
+		err := lifecycle.ForgetKept(context.Background(), c.db)
 		row, s := c.newest(id)
 		if err != nil || row.Kept != nil || s.AdminPass == "" {
 			t.Errorf("%v, %+v, %+v", err, row, s)

@@ -9,13 +9,13 @@ import (
 	"kilonova/networks"
 	"kilonova/quotas"
 	"kilonova/schema"
-	"kilonova/servers"
+	"kilonova/servers/lifecycle"
 )
 
 // check compares what hosts, quotas and networks have on record with what the servers add
 // up to, and fails when they differ.
 func check(ctx context.Context, db *schema.DB, out io.Writer) error {
-	want, err := servers.Total(ctx, db)
+	want, err := lifecycle.Total(ctx, db)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,7 @@ func check(ctx context.Context, db *schema.DB, out io.Writer) error {
 	for _, id := range stray {
 		report("port %s belongs to a server that is gone", id)
 	}
-	open, err := servers.Unsettled(ctx, db)
+	open, err := lifecycle.Unsettled(ctx, db)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 	"kilonova/schema"
 	"kilonova/secrets"
 	"kilonova/servers"
+	"kilonova/servers/lifecycle"
 	"kilonova/work"
 )
 
@@ -51,7 +52,7 @@ type cloud struct {
 	flavors  *flavors.Service
 	quotas   *quotas.Service
 	hosts    *hosts.Service
-	servers  *servers.Service
+	life     *lifecycle.Service
 	key      *secrets.Key
 	password string
 	owner    string // the project that owns what the cloud makes for all
@@ -122,7 +123,7 @@ func (c *cloud) openIdentity(ctx context.Context) error {
 }
 
 // renew gives what an earlier release left under way what it needs from this one.
-func (c *cloud) renew(ctx context.Context) error { return c.servers.RenewReadable(ctx) }
+func (c *cloud) renew(ctx context.Context) error { return c.life.RenewReadable(ctx) }
 
 func (c *cloud) base(mount string) compat.Base {
 	return compat.Base{Public: c.cfg.PublicURL, Mount: mount}
@@ -164,12 +165,12 @@ func (c *cloud) bootstrap(ctx context.Context) error {
 func (c *cloud) route(context.Context) error {
 	compute := compat.NewCompute(c.base(""), c.identity.Policy(), c.identity.Authenticate)
 	keys := keypairs.New(c.db, nil, c.quotas)
-	c.servers = servers.New(servers.Config{
-		DB: c.db, Bell: c.cfg.Bell, Flavors: c.flavors, Keypairs: keys, Images: c.images, Networks: c.networks,
+	c.life = lifecycle.New(lifecycle.Config{
+		DB: c.db, Bell: c.cfg.Bell, Images: c.images, Networks: c.networks,
 		Quotas: c.quotas, Hosts: c.hosts, Names: c.identity, Key: c.key,
 	})
-	c.images.Jobs = c.servers.Runs
-	c.networks.PortsChanged, c.networks.Bell = c.servers.PortsChanged, c.cfg.Bell
+	c.images.Jobs = c.life.Runs
+	c.networks.PortsChanged, c.networks.Bell = c.life.PortsChanged, c.cfg.Bell
 	c.flavors.Register(compute)
 	keys.Register(compute)
 	c.quotas.Register(compute)
@@ -177,7 +178,10 @@ func (c *cloud) route(context.Context) error {
 	c.images.RegisterCompute(compute)
 	c.networks.RegisterCompute(compute)
 	c.hosts.Register(compute)
-	c.servers.Register(compute)
+	servers.New(servers.Config{
+		DB: c.db, Flavors: c.flavors, Keypairs: keys, Images: c.images, Networks: c.networks,
+		Quotas: c.quotas, Hosts: c.hosts, Life: c.life,
+	}).Register(compute)
 	err := compute.Build()
 	if err != nil {
 		return fmt.Errorf("compute API: %w", err)
@@ -242,8 +246,8 @@ func (c *cloud) ready(w http.ResponseWriter, r *http.Request) {
 func (c *cloud) run(ctx context.Context) {
 	var wg sync.WaitGroup
 	for _, f := range []func(context.Context){
-		c.identity.Run, c.images.Run, c.servers.Keep,
-		func(ctx context.Context) { c.servers.Finish(ctx, c.cfg.Bells.Listen(work.API)) },
+		c.identity.Run, c.images.Run, c.life.Keep,
+		func(ctx context.Context) { c.life.Finish(ctx, c.cfg.Bells.Listen(work.API)) },
 		func(ctx context.Context) { c.db.WatchHostAccounts(ctx, slog.Default()) },
 		func(ctx context.Context) { c.db.KeepSpare(ctx, slog.Default()) },
 	} {

@@ -11,7 +11,7 @@ import (
 
 	"kilonova/schema"
 	"kilonova/secrets"
-	"kilonova/servers"
+	"kilonova/servers/lifecycle"
 )
 
 // apiKey is the name of the APIs' key in the database's list of check values.
@@ -70,7 +70,7 @@ func resetKeyCommand(f *dbFlags) *cobra.Command {
 				return err
 			}
 			defer db.Close()
-			err = servers.ForgetKept(c.Context(), db)
+			err = lifecycle.ForgetKept(c.Context(), db)
 			if err == nil {
 				err = db.ForgetKey(c.Context(), apiKey)
 			}

@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -21,7 +21,7 @@ type Totals struct {
 const selectOpenMigrations = `SELECT ` + migrationColumns + ` FROM migrations
 WHERE id IN (SELECT migration_id FROM servers WHERE deleted = 0 AND migration_id IS NOT NULL)`
 
-const selectHolding = `SELECT ` + columns + ` FROM servers WHERE deleted = 0 ORDER BY id`
+const selectHolding = `SELECT ` + Columns + ` FROM servers WHERE deleted = 0 ORDER BY id`
 
 // Total adds up what servers hold, for comparison with what hosts, quotas and networks have
 // on record. It reads every server: it is for operators and tests.

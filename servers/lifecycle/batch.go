@@ -1,11 +1,10 @@
-package servers
+package lifecycle
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -15,9 +14,9 @@ import (
 	"kilonova/schema"
 )
 
-// pieceSize is how many servers one transaction makes at most: it holds the database's
+// PieceSize is how many servers one transaction makes at most: it holds the database's
 // write lock, and the rows of hosts, for the time that they take.
-const pieceSize = 10
+const PieceSize = 10
 
 // batchLease is how long a process that stopped keeps others from ending its batch.
 const batchLease = 30 * time.Second
@@ -72,12 +71,12 @@ var errBatchTaken = errors.New("the batch was taken for abandoned")
 
 // makeBatch makes the servers of a batch and gives the first. The client may hang up
 // meanwhile: what it asked for is made.
-func (s *Service) makeBatch(ctx context.Context, p *plan, template *Server, b *batch) (*Server, error) {
+func (s *Service) makeBatch(ctx context.Context, p *Launch, template *Server, b *batch) (*Server, error) {
 	ctx = context.WithoutCancel(ctx)
 	var first *Server
 	n := b.Left
 	for b.Left > 0 {
-		size := min(b.Left, pieceSize)
+		size := min(b.Left, PieceSize)
 		all, err := s.Hosts.Snapshot(ctx)
 		var made []*Server
 		if err == nil {
@@ -103,7 +102,7 @@ const (
 	closeBatch = `DELETE FROM server_batches WHERE id = ? AND state = 'making' AND left_over = ?`
 )
 
-func (s *Service) makePiece(ctx context.Context, tx *schema.Tx, p *plan, template *Server, b *batch, n, size int, all []hosts.Host) ([]*Server, error) {
+func (s *Service) makePiece(ctx context.Context, tx *schema.Tx, p *Launch, template *Server, b *batch, n, size int, all []hosts.Host) ([]*Server, error) {
 	var mine bool
 	var err error
 	if left := b.Left - size; left > 0 {
@@ -156,7 +155,7 @@ func (s *Service) giveUpBatch(ctx context.Context, b *batch, size int, cause err
 		}
 	}
 	if errors.Is(cause, errBatchTaken) {
-		return &compat.Fault{Code: http.StatusServiceUnavailable, Message: "The servers could not be made in time. None of them is left."}
+		return compat.Unavailable("The servers could not be made in time. None of them is left.")
 	}
 	return cause
 }
@@ -175,7 +174,7 @@ func (s *Service) endLapsed(ctx context.Context) error {
 // undoAtOnce is how many pieces the keeper takes back before it does its other work.
 const undoAtOnce = 50
 
-const selectOfBatch = `SELECT ` + columns + ` FROM servers
+const selectOfBatch = `SELECT ` + Columns + ` FROM servers
 WHERE reservation_id = ? AND id > ? AND deleted = 0 AND (task_state IS NULL OR task_state <> 'deleting') ORDER BY id LIMIT `
 
 // undoBatch gives back the quota of what was not made and deletes what was, at most so many
@@ -203,7 +202,7 @@ func (s *Service) undoBatch(ctx context.Context, b *batch, pieces int) error {
 			return wrap(err, "leave batch %s", b.ReservationID)
 		}
 		var list []Server
-		err := s.DB.SelectContext(ctx, &list, selectOfBatch+strconv.Itoa(pieceSize), b.ReservationID, last)
+		err := s.DB.SelectContext(ctx, &list, selectOfBatch+strconv.Itoa(PieceSize), b.ReservationID, last)
 		if err != nil {
 			return fmt.Errorf("read batch %s: %w", b.ReservationID, err)
 		}
@@ -211,7 +210,7 @@ func (s *Service) undoBatch(ctx context.Context, b *batch, pieces int) error {
 			break
 		}
 		for i := range list {
-			err := s.end(ctx, c, &list[i], opDelete)
+			err := s.End(ctx, c, &list[i], OpDelete)
 			if err != nil && !compat.IsNotFound(err) {
 				return fmt.Errorf("take back server %s: %w", list[i].UUID, err)
 			}

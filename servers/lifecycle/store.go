@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -12,26 +12,10 @@ import (
 	"kilonova/work"
 )
 
-const selectByUUID = `SELECT ` + columns + ` FROM servers WHERE uuid = ?`
+const selectByUUID = `SELECT ` + Columns + ` FROM servers WHERE uuid = ?`
 
-// find reads one server that the caller may see: an admin sees every project's.
-func (s *Service) find(ctx context.Context, q schema.Querier, c *compat.Caller, id string, alsoDeleted bool) (*Server, error) {
-	const longestID = 255
-	if len(id) > longestID {
-		return nil, compat.NotFound("Instance could not be found")
-	}
-	srv, err := get(ctx, q, id)
-	if err != nil {
-		return nil, err
-	}
-	if srv == nil || srv.Deleted && !alsoDeleted || srv.ProjectID != c.ProjectID && !c.IsAdmin() {
-		return nil, notFound(id)
-	}
-	return srv, nil
-}
-
-// get reads one server, also a deleted one; nil when there is none.
-func get(ctx context.Context, q schema.Querier, id string) (*Server, error) {
+// Get reads one server, also a deleted one; nil when there is none.
+func Get(ctx context.Context, q schema.Querier, id string) (*Server, error) {
 	var srv Server
 	err := q.GetContext(ctx, &srv, selectByUUID, id)
 	if errors.Is(err, sql.ErrNoRows) {
@@ -44,13 +28,13 @@ func get(ctx context.Context, q schema.Querier, id string) (*Server, error) {
 }
 
 var insertServer = func() string {
-	cols := strings.TrimPrefix(columns, "id, ")
+	cols := strings.TrimPrefix(Columns, "id, ")
 	return "INSERT INTO servers (" + cols + ") VALUES (" +
 		strings.TrimSuffix(strings.Repeat("?, ", strings.Count(cols, ",")+1), ", ") + ")"
 }()
 
-// insert makes the row and sets the server's integer key.
-func insert(ctx context.Context, tx *schema.Tx, v *Server) error {
+// Insert makes the row and sets the server's integer key.
+func Insert(ctx context.Context, tx *schema.Tx, v *Server) error {
 	res, err := tx.ExecContext(ctx, insertServer, v.UUID, v.ProjectID, v.UserID, v.Name, v.Hostname, v.Description,
 		v.VMState, v.TaskState, v.PowerState, v.Progress, v.Generation, v.Host, v.Node, v.FlavorID, v.FlavorName,
 		v.VCPUs, v.MemoryMB, v.RootGB, v.EphemeralGB, v.SwapMB, v.ExtraSpecs, v.ImageID, v.ImageMeta, v.Metadata,
@@ -66,16 +50,16 @@ func insert(ctx context.Context, tx *schema.Tx, v *Server) error {
 	return wrap(err, "insert server %s", v.UUID)
 }
 
-// change is a set of column = value for one server. Keys are names of ours, never a
+// Change is a set of column = value for one server. Keys are names of ours, never a
 // client's.
-type change map[string]any
+type Change map[string]any
 
-// errLostRace says that the row is no longer what was read: whoever sees it reads again.
-var errLostRace = errors.New("the server changed meanwhile")
+// ErrLostRace says that the row is no longer what was read: whoever sees it reads again.
+var ErrLostRace = errors.New("the server changed meanwhile")
 
-// set changes a server that is still at the generation that was read. Changes of state
+// Set changes a server that is still at the generation that was read. Changes of state
 // pass bump, so that work begun before changes nothing any more.
-func (s *Service) set(ctx context.Context, tx schema.Querier, v *Server, bump bool, c change) error {
+func (s *Service) Set(ctx context.Context, tx schema.Querier, v *Server, bump bool, c Change) error {
 	return s.setIf(ctx, tx, v, bump, c, "")
 }
 
@@ -84,7 +68,7 @@ func (s *Service) set(ctx context.Context, tx schema.Querier, v *Server, bump bo
 const unlockedStill = " AND COALESCE(locked_by, '') = ?"
 
 // setIf is set with one more condition of the row.
-func (s *Service) setIf(ctx context.Context, tx schema.Querier, v *Server, bump bool, c change, cond string, condArgs ...any) error {
+func (s *Service) setIf(ctx context.Context, tx schema.Querier, v *Server, bump bool, c Change, cond string, condArgs ...any) error {
 	var sets []string
 	var args []any
 	for col, val := range c {
@@ -102,7 +86,7 @@ func (s *Service) setIf(ctx context.Context, tx schema.Querier, v *Server, bump 
 		return fmt.Errorf("change server %s: %w", v.UUID, err)
 	}
 	if !ok {
-		return errLostRace
+		return ErrLostRace
 	}
 	if bump {
 		v.Generation++
@@ -167,10 +151,20 @@ func (s *Service) queue(ctx context.Context, tx schema.Querier, v *Server, op st
 	if err != nil {
 		return 0, err
 	}
-	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, op, v.VMState, encode(args), sealed.secret, sealed.kept, v.Generation, actionID, image, deadline, now)
+	res, err := tx.ExecContext(ctx, insertWork, v.HostName(), v.ID, v.UUID, kind, op, v.VMState, Encode(args), sealed.secret, sealed.kept, v.Generation, actionID, image, deadline, now)
 	if err != nil {
 		return 0, fmt.Errorf("queue %s for server %s: %w", kind, v.UUID, err)
 	}
 	id, err := res.LastInsertId()
 	return id, wrap(err, "queue %s for server %s", kind, v.UUID)
+}
+
+// NotFound is the answer for a server that is not there for this caller.
+func NotFound(id string) error { return compat.NotFound("Instance %s could not be found.", id) }
+
+func wrap(err error, format string, a ...any) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(format+": %w", append(a, err)...)
 }

@@ -1,9 +1,8 @@
-package servers
+package lifecycle
 
 import (
 	"context"
 	"fmt"
-	"net/http"
 
 	"kilonova/hosts"
 	"kilonova/schema"
@@ -23,7 +22,7 @@ type settling struct {
 
 	// set is what the state table says of the row. An operation's own settling may add to
 	// it, or leave nil when it has changed the row itself.
-	set change
+	set Change
 	// goesOn says that the action is not over: more work was queued for it, on the host ring.
 	goesOn bool
 	ring   string
@@ -56,17 +55,17 @@ func (s *Service) apply(ctx context.Context, tx *schema.Tx, v *Server, f *finish
 	if x.set == nil {
 		return x.ring, nil
 	}
-	return x.ring, s.set(ctx, tx, v, true, x.set)
+	return x.ring, s.Set(ctx, tx, v, true, x.set)
 }
 
 // outcome is what the row says of a finished piece of work.
-func (t transition) outcome(ok bool, res work.Result, now schema.Micros) change {
-	set := change{"task_state": nil, "power_state": res.PowerState, "progress": 0}
+func (t transition) outcome(ok bool, res work.Result, now schema.Micros) Change {
+	set := Change{"task_state": nil, "power_state": res.PowerState, "progress": 0}
 	if !ok {
 		if t.Failed != "" {
 			set["vm_state"] = t.Failed
 		}
-		for k, val := range faultOf(http.StatusInternalServerError, res.Message, res.Detail, now) {
+		for k, val := range faultOf(internalError, res.Message, res.Detail, now) {
 			set[k] = val
 		}
 		return set
@@ -83,9 +82,12 @@ func (t transition) outcome(ok bool, res work.Result, now schema.Micros) change 
 	return set
 }
 
-func faultOf(code int, message, detail string, now schema.Micros) change {
+// internalError is the code of the faults that servers have: what went wrong is the cloud's.
+const internalError = 500
+
+func faultOf(code int, message, detail string, now schema.Micros) Change {
 	if message == "" {
 		message = "The operation failed on the compute host."
 	}
-	return change{"fault_code": code, "fault_message": message, "fault_details": detail, "fault_at": now}
+	return Change{"fault_code": code, "fault_message": message, "fault_details": detail, "fault_at": now}
 }

@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -124,7 +124,7 @@ func (s *Service) RenewReadable(ctx context.Context) error {
 		}
 		left := time.Duration(r.Deadline-s.Clock.Now()) * time.Microsecond
 		s.ticketed(&Server{UUID: r.Server, Generation: r.Generation}, &args, left)
-		_, err = s.DB.ExecContext(ctx, renewReadable, encode(args), r.ID, r.Args)
+		_, err = s.DB.ExecContext(ctx, renewReadable, Encode(args), r.ID, r.Args)
 		return wrap(err, "renew the tickets of work %d", r.ID)
 	})
 	return err

@@ -1,16 +1,14 @@
-package servers
+package lifecycle
 
 import (
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strconv"
 	"time"
 
-	"kilonova/compat"
 	"kilonova/hosts"
 	"kilonova/schema"
 	"kilonova/work"
@@ -66,7 +64,7 @@ func (s *Service) Finish(ctx context.Context, rung <-chan struct{}) {
 	tick := time.NewTicker(idlePoll)
 	defer tick.Stop()
 	for {
-		n, err := s.finishSome(ctx)
+		n, err := s.FinishSome(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "apply finished work", "err", err)
 		}
@@ -82,8 +80,8 @@ func (s *Service) Finish(ctx context.Context, rung <-chan struct{}) {
 	}
 }
 
-// finishSome applies all that is reported and tells how many reports it applied.
-func (s *Service) finishSome(ctx context.Context) (int, error) {
+// FinishSome applies all that is reported and tells how many reports it applied.
+func (s *Service) FinishSome(ctx context.Context) (int, error) {
 	return s.sweepWork(ctx, "apply", selectFinished, nil, s.finishOne)
 }
 
@@ -133,7 +131,7 @@ func (s *Service) failWork(ctx context.Context, f *finished, res work.Result) er
 
 // lasting reports whether an error comes back whenever the same is tried.
 func lasting(ctx context.Context, err error) bool {
-	return ctx.Err() == nil && !schema.Transient(err) && !errors.Is(err, errLostRace) && !errors.Is(err, schema.ErrUnknownOutcome) && !schema.Away(err)
+	return ctx.Err() == nil && !schema.Transient(err) && !errors.Is(err, ErrLostRace) && !errors.Is(err, schema.ErrUnknownOutcome) && !schema.Away(err)
 }
 
 // lostRaces is how often an outcome is applied to a server that requests change all the while,
@@ -153,7 +151,7 @@ func (s *Service) applyOnce(ctx context.Context, f *finished, ok bool, res work.
 	}
 	for range lostRaces {
 		err = s.applyTx(ctx, f, ok, res, all)
-		if !errors.Is(err, errLostRace) {
+		if !errors.Is(err, ErrLostRace) {
 			break
 		}
 	}
@@ -168,7 +166,7 @@ func (s *Service) applyTx(ctx context.Context, f *finished, ok bool, res work.Re
 		if err != nil || !mine {
 			return wrap(err, "remove work %d", f.ID)
 		}
-		v, err := get(ctx, tx, f.ServerUUID)
+		v, err := Get(ctx, tx, f.ServerUUID)
 		if err != nil {
 			return err
 		}
@@ -209,7 +207,7 @@ func (s *Service) abandon(ctx context.Context, f *finished, res work.Result) err
 			return wrap(err, "remove work %d", f.ID)
 		}
 		now := s.Clock.Now()
-		_, err = tx.ExecContext(ctx, abandonServer, ErrorVM, http.StatusInternalServerError, unreadable, res.Detail, now, now, f.ServerUUID, f.Generation)
+		_, err = tx.ExecContext(ctx, abandonServer, ErrorVM, internalError, unreadable, res.Detail, now, now, f.ServerUUID, f.Generation)
 		if err != nil {
 			return fmt.Errorf("give up %s of server %s: %w", f.Kind, f.ServerUUID, err)
 		}
@@ -252,47 +250,4 @@ func (s *Service) endAction(ctx context.Context, tx *schema.Tx, actionID int64, 
 	}
 	_, err = tx.ExecContext(ctx, endActionRow, now, message, actionID)
 	return wrap(err, "end action %d", actionID)
-}
-
-// call asks the server's host something and waits for the answer: console output,
-// diagnostics. Nothing of the server changes.
-func (s *Service) call(r *compat.Request, v *Server, op string, args work.Args) (work.Result, error) {
-	kind := transitions[op].Kind
-	ctx, cancel := context.WithTimeout(r.Context(), work.Deadlines[kind])
-	defer cancel()
-	id, err := s.queue(ctx, s.DB, v, op, kind, args, 0)
-	if err != nil {
-		return work.Result{}, err
-	}
-	s.Bell.Ring(v.HostName())
-	defer func() {
-		_, err := s.DB.ExecContext(context.WithoutCancel(ctx), `DELETE FROM work WHERE id = ?`, id)
-		if err != nil {
-			s.Log.WarnContext(ctx, "remove an answered call", "err", err) // the keeper removes it at its deadline
-		}
-	}()
-	const first, longest = 2 * time.Millisecond, 50 * time.Millisecond
-	for wait := first; ; wait = min(wait*2, longest) {
-		select {
-		case <-ctx.Done():
-			return work.Result{}, compat.Conflict("Compute service of %s is unavailable at this time.", v.UUID)
-		case <-time.After(wait):
-		}
-		var f finished
-		err := s.DB.GetContext(ctx, &f, `SELECT `+workColumns+` FROM work WHERE id = ?`, id)
-		if err != nil {
-			return work.Result{}, fmt.Errorf("wait for %s of server %s: %w", kind, v.UUID, err)
-		}
-		if f.State != work.Done && f.State != work.Failed {
-			continue
-		}
-		res, err := f.report()
-		if err != nil {
-			return res, fmt.Errorf("%s of server %s: %w", kind, v.UUID, err)
-		}
-		if f.State == work.Failed && res.Reason == "" {
-			return res, fmt.Errorf("%s of server %s: %s", kind, v.UUID, res.Detail)
-		}
-		return res, nil
-	}
 }

@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"slices"
@@ -49,9 +49,9 @@ const (
 	UpdatingPassword TaskState = "updating_password"
 )
 
-// status is what clients see as "status": by vm_state, and in some by task_state. The
+// Statuses is what clients see as "status": by vm_state, and in some by task_state. The
 // entry under "" is the default.
-var status = map[VMState]map[TaskState]string{
+var Statuses = map[VMState]map[TaskState]string{
 	Active: {"": "ACTIVE",
 		Rebooting: "REBOOT", "reboot_pending": "REBOOT", "reboot_started": "REBOOT",
 		RebootingHard: "HARD_REBOOT", "reboot_pending_hard": "HARD_REBOOT", "reboot_started_hard": "HARD_REBOOT",
@@ -79,7 +79,7 @@ func (s *Server) Status() string {
 	if s.Deleted {
 		return "DELETED"
 	}
-	byTask, ok := status[s.VMState]
+	byTask, ok := Statuses[s.VMState]
 	if !ok {
 		return "UNKNOWN"
 	}
@@ -88,9 +88,6 @@ func (s *Server) Status() string {
 	}
 	return byTask[""]
 }
-
-// statusesWithProgress show a progress figure.
-var statusesWithProgress = []string{"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"}
 
 // transition is one row of the state table: what allows an action, what it begins, and
 // what follows. task_state must be null unless Tasks or AnyTask say otherwise.
@@ -134,94 +131,61 @@ var (
 	updateStates = []VMState{Active, PausedVM, SuspendVM, Stopped}
 )
 
-// The keys are the action keys of the API where there is one.
-const (
-	opCreate      = "create"
-	opDelete      = "delete"
-	opStart       = "os-start"
-	opStop        = "os-stop"
-	opRebootSoft  = "reboot SOFT"
-	opRebootHard  = "reboot HARD"
-	opPause       = "pause"
-	opUnpause     = "unpause"
-	opSuspend     = "suspend"
-	opResume      = "resume"
-	opRebuild     = "rebuild"
-	opResize      = "resize"
-	opConfirm     = "confirmResize"
-	opRevert      = "revertResize"
-	opCreateImage = "createImage"
-	opPassword    = "changePassword"
-	opMetaUpdate  = "update metadata"
-	opMetaDelete  = "delete metadata"
-	opTagUpdate   = "update tag"
-	opTagsUpdate  = "update tags"
-	opTagDelete   = "delete tag"
-	opTagsDelete  = "delete tags"
-	opForceDelete = "forceDelete"
-	opConsole     = "os-getConsoleOutput"
-	opDiagnostics = "get_diagnostics"
-	opResetState  = "os-resetState"
-	opLock        = "lock"
-	opUnlock      = "unlock"
-	opRestore     = "restore"
-)
-
 // transitions is the state table. Everything that says which state allows what, and what
 // follows, stands here.
 var transitions = map[string]transition{
-	opCreate: {Name: "create", Task: Scheduling, Action: "create", Events: []string{"compute__do_build_and_run_instance"},
+	OpCreate: {Name: "create", Task: Scheduling, Action: "create", Events: []string{"compute__do_build_and_run_instance"},
 		Kind: work.Spawn, Done: Active, Failed: ErrorVM, Launches: true, Settle: settleSpawn},
-	opDelete: {Name: "delete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
+	OpDelete: {Name: "delete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
 		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM, Buries: true, Settle: settleDelete},
-	opForceDelete: {Name: "forceDelete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
+	OpForceDelete: {Name: "forceDelete", AnyTask: true, Unborn: true, Task: Deleting, Action: "delete",
 		Events: []string{"compute_terminate_instance"}, Kind: work.Delete, Done: DeletedVM, Failed: ErrorVM, Buries: true, Settle: settleDelete},
-	opStart: {Name: "start", From: []VMState{Stopped}, HasHost: true, Task: PoweringOn, Action: "start",
+	OpStart: {Name: "start", From: []VMState{Stopped}, HasHost: true, Task: PoweringOn, Action: "start",
 		Events: []string{"compute_start_instance"}, Kind: work.Start, Done: Active, Failed: ErrorVM},
-	opStop: {Name: "stop", From: []VMState{Active, ErrorVM}, HasHost: true, Task: PoweringOff, Action: "stop",
+	OpStop: {Name: "stop", From: []VMState{Active, ErrorVM}, HasHost: true, Task: PoweringOff, Action: "stop",
 		Events: []string{"compute_stop_instance"}, Kind: work.Stop, Done: Stopped, Failed: ErrorVM, Prepare: prepareStop},
-	opRebootSoft: {Name: "reboot", From: []VMState{Active}, Task: Rebooting, Action: "reboot",
+	OpRebootSoft: {Name: "reboot", From: []VMState{Active}, Task: Rebooting, Action: "reboot",
 		Events: []string{"compute_reboot_instance"}, Kind: work.SoftReboot, Done: Active, Failed: ErrorVM,
 		Prepare: prepareReboot, Settle: settleReboot},
-	opRebootHard: {Name: "reboot", From: []VMState{Active, Stopped, PausedVM, SuspendVM, ErrorVM}, Tasks: anyButTasks,
+	OpRebootHard: {Name: "reboot", From: []VMState{Active, Stopped, PausedVM, SuspendVM, ErrorVM}, Tasks: anyButTasks,
 		Task: RebootingHard, Action: "reboot", Events: []string{"compute_reboot_instance"}, Kind: work.HardReboot, Done: Active, Failed: ErrorVM,
 		Prepare: prepareReboot, Settle: settleReboot},
-	opPause: {Name: "pause", From: []VMState{Active}, Task: Pausing, Action: "pause",
+	OpPause: {Name: "pause", From: []VMState{Active}, Task: Pausing, Action: "pause",
 		Events: []string{"compute_pause_instance"}, Kind: work.Pause, Done: PausedVM, Failed: ErrorVM},
-	opUnpause: {Name: "unpause", From: []VMState{PausedVM}, Task: Unpausing, Action: "unpause",
+	OpUnpause: {Name: "unpause", From: []VMState{PausedVM}, Task: Unpausing, Action: "unpause",
 		Events: []string{"compute_unpause_instance"}, Kind: work.Unpause, Done: Active, Failed: ErrorVM},
-	opSuspend: {Name: "suspend", From: []VMState{Active}, Task: Suspending, Action: "suspend",
+	OpSuspend: {Name: "suspend", From: []VMState{Active}, Task: Suspending, Action: "suspend",
 		Events: []string{"compute_suspend_instance"}, Kind: work.Suspend, Done: SuspendVM, Failed: ErrorVM},
-	opResume: {Name: "resume", From: []VMState{SuspendVM}, Task: Resuming, Action: "resume",
+	OpResume: {Name: "resume", From: []VMState{SuspendVM}, Task: Resuming, Action: "resume",
 		Events: []string{"compute_resume_instance"}, Kind: work.Resume, Done: Active, Failed: ErrorVM},
-	opRebuild: {Name: "rebuild", From: []VMState{Active, Stopped, ErrorVM}, Task: Rebuilding, Action: "rebuild",
+	OpRebuild: {Name: "rebuild", From: []VMState{Active, Stopped, ErrorVM}, Task: Rebuilding, Action: "rebuild",
 		Events: []string{"rebuild_server", "compute_rebuild_instance"}, Kind: work.Rebuild, Done: Active, Failed: ErrorVM, Launches: true,
 		Prepare: prepareRebuild, Settle: settleRebuild},
-	opResize: {Name: "resize", From: []VMState{Active, Stopped}, HasHost: true, Task: ResizePrep, Action: "resize",
+	OpResize: {Name: "resize", From: []VMState{Active, Stopped}, HasHost: true, Task: ResizePrep, Action: "resize",
 		Events: []string{conductorMigrate, coldMigrate, "compute_prep_resize", "compute_resize_instance", "compute_finish_resize"}, Kind: work.ResizePrep, Done: Resized, Launches: true,
 		Prepare: prepareResize, Settle: settleResize},
-	opConfirm: {Name: "confirmResize", From: []VMState{Resized}, Action: "confirmResize",
+	OpConfirm: {Name: "confirmResize", From: []VMState{Resized}, Action: "confirmResize",
 		Events: []string{"compute_confirm_resize"}, Kind: work.ConfirmResize, Done: Active, Failed: ErrorVM,
 		Prepare: prepareConfirm, Settle: settleConfirm},
-	opRevert: {Name: "revertResize", From: []VMState{Resized}, Task: ResizeReverting, Action: "revertResize",
+	OpRevert: {Name: "revertResize", From: []VMState{Resized}, Task: ResizeReverting, Action: "revertResize",
 		Events: []string{"compute_revert_resize", "compute_finish_revert_resize"}, Kind: work.RevertResize, Done: Active, Failed: ErrorVM, Launches: true,
 		Prepare: prepareRevert, Settle: settleRevert},
-	opCreateImage: {Name: "createImage", From: restStates, Unlocked: true, Task: SnapshotPending, Action: "createImage",
+	OpCreateImage: {Name: "createImage", From: restStates, Unlocked: true, Task: SnapshotPending, Action: "createImage",
 		Events: []string{"compute_snapshot_instance"}, Kind: work.Snapshot, Prepare: prepareSnapshot},
-	opPassword: {Name: "changePassword", LockMute: true, From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
+	OpPassword: {Name: "changePassword", LockMute: true, From: []VMState{Active}, Task: UpdatingPassword, Action: "changePassword",
 		Events: []string{"compute_set_admin_password"}, Kind: work.SetPassword, Done: Active, Prepare: preparePassword},
-	opMetaUpdate:  {Name: "update metadata", From: updateStates, AnyTask: true},
-	opMetaDelete:  {Name: "delete metadata", From: updateStates, AnyTask: true},
-	opTagUpdate:   {Name: "update tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opTagsUpdate:  {Name: "update tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opTagDelete:   {Name: "delete tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opTagsDelete:  {Name: "delete tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
-	opConsole:     {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput, Asks: true},
-	opDiagnostics: {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose, Asks: true},
-	opResetState:  {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Fence: true, Action: "resetState", Prepare: prepareReset},
-	opLock:        {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Events: []string{"api_lock"}, Prepare: prepareLock},
-	opUnlock:      {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Events: []string{"api_unlock"}, Prepare: prepareUnlock},
-	opRestore:     {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
+	OpMetaUpdate:  {Name: "update metadata", From: updateStates, AnyTask: true},
+	OpMetaDelete:  {Name: "delete metadata", From: updateStates, AnyTask: true},
+	OpTagUpdate:   {Name: "update tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	OpTagsUpdate:  {Name: "update tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	OpTagDelete:   {Name: "delete tag", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	OpTagsDelete:  {Name: "delete tags", From: updateStates, AnyTask: true, Unborn: true, Unlocked: true},
+	OpConsole:     {Name: "get_console_output", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.ConsoleOutput, Asks: true},
+	OpDiagnostics: {Name: "get_diagnostics", AnyTask: true, Unborn: true, Unlocked: true, HasHost: true, Kind: work.Diagnose, Asks: true},
+	OpResetState:  {Name: "resetState", AnyTask: true, Unborn: true, Unlocked: true, Fence: true, Action: "resetState", Prepare: prepareReset},
+	OpLock:        {Name: "lock", AnyTask: true, Unborn: true, Unlocked: true, Action: "lock", Events: []string{"api_lock"}, Prepare: prepareLock},
+	OpUnlock:      {Name: "unlock", AnyTask: true, Unborn: true, Unlocked: true, Action: "unlock", Events: []string{"api_unlock"}, Prepare: prepareUnlock},
+	OpRestore:     {Name: "restore", LockMute: true, From: []VMState{SoftDelete}, Action: "restore"},
 }
 
 // moves reports whether the action is a change of state, after which work that was made
@@ -250,6 +214,14 @@ func (t transition) Check(s *Server, c *compat.Caller) error {
 		return compat.Conflict("Instance %s is not ready", s.UUID)
 	}
 	return nil
+}
+
+// Check is the state table's word on an action: nil, or a Fault.
+func Check(op string, v *Server, c *compat.Caller) error { return transitions[op].Check(v, c) }
+
+// Conflict is the Fault of an action that something else of the server forbids.
+func Conflict(op string, v *Server, attr, state string) error {
+	return transitions[op].conflict(v, attr, state)
 }
 
 func (t transition) conflict(s *Server, attr, state string) error {

@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -28,7 +28,7 @@ func (s *Service) Keep(ctx context.Context) {
 		}
 		mine, err := s.DB.Lease(ctx, "servers-keeper", s.holder, s.Clock.Now(), lease)
 		if err == nil && mine {
-			err = s.keepOnce(ctx)
+			err = s.KeepOnce(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.Log.WarnContext(ctx, "keep servers", "err", err)
@@ -36,7 +36,7 @@ func (s *Service) Keep(ctx context.Context) {
 	}
 }
 
-func (s *Service) keepOnce(ctx context.Context) error {
+func (s *Service) KeepOnce(ctx context.Context) error {
 	return schema.Tasks(ctx, s.endOverdue, s.endLapsed, s.followStopped, s.followStarted, s.confirmOld)
 }
 
@@ -58,7 +58,7 @@ func (s *Service) endOne(ctx context.Context, f *finished) error {
 		return s.endDelete(ctx, f)
 	}
 	res := work.Result{Message: "The compute host did not finish in time.", Detail: fmt.Sprintf("%s on host %s passed its deadline", f.Kind, f.Host)}
-	v, err := get(ctx, s.DB, f.ServerUUID)
+	v, err := Get(ctx, s.DB, f.ServerUUID)
 	if err != nil {
 		return err
 	}
@@ -76,7 +76,7 @@ func (s *Service) endDelete(ctx context.Context, f *finished) error {
 		if err != nil || !mine {
 			return wrap(err, "remove work %d", f.ID)
 		}
-		v, err := get(ctx, tx, f.ServerUUID)
+		v, err := Get(ctx, tx, f.ServerUUID)
 		if err != nil {
 			return err
 		}
@@ -92,7 +92,7 @@ func (s *Service) endDelete(ctx context.Context, f *finished) error {
 // sweepServers calls f for each server that the condition finds. A server that changed
 // meanwhile is looked at again in the next round.
 func (s *Service) sweepServers(ctx context.Context, what, where string, args []any, f func(context.Context, *Server) error) error {
-	query := "SELECT " + columns + " FROM servers WHERE deleted = 0 AND " + where + " AND id > ? ORDER BY id LIMIT " + strconv.Itoa(schema.PageSize)
+	query := "SELECT " + Columns + " FROM servers WHERE deleted = 0 AND " + where + " AND id > ? ORDER BY id LIMIT " + strconv.Itoa(schema.PageSize)
 	page := func(ctx context.Context, after int64) ([]Server, error) {
 		var list []Server
 		err := s.DB.SelectContext(ctx, &list, query, append(slices.Clone(args), after)...)
@@ -100,7 +100,7 @@ func (s *Service) sweepServers(ctx context.Context, what, where string, args []a
 	}
 	_, err := schema.Sweep(ctx, page, func(v *Server) int64 { return v.ID }, func(ctx context.Context, v *Server) error {
 		err := f(ctx, v)
-		if errors.Is(err, errLostRace) {
+		if errors.Is(err, ErrLostRace) {
 			return nil
 		}
 		return wrap(err, "%s server %s", what, v.UUID)
@@ -113,7 +113,7 @@ const guestStopped = `vm_state = 'active' AND power_state IN (4, 6) AND task_sta
 // followStopped makes servers stopped whose guests shut down by themselves.
 func (s *Service) followStopped(ctx context.Context) error {
 	return s.sweepServers(ctx, "follow the stopped guest of", guestStopped, nil, func(ctx context.Context, v *Server) error {
-		return s.set(ctx, s.DB, v, true, change{"vm_state": Stopped})
+		return s.Set(ctx, s.DB, v, true, Change{"vm_state": Stopped})
 	})
 }
 
@@ -122,7 +122,7 @@ const guestStarted = `vm_state = 'stopped' AND power_state = 1 AND task_state IS
 // followStarted stops guests again that somebody started behind the cloud's back.
 func (s *Service) followStarted(ctx context.Context) error {
 	return s.sweepServers(ctx, "stop the started guest of", guestStarted, nil, func(ctx context.Context, v *Server) error {
-		return s.keep(ctx, v, opStop)
+		return s.keep(ctx, v, OpStop)
 	})
 }
 
@@ -137,7 +137,7 @@ func (s *Service) confirmOld(ctx context.Context) error {
 	}
 	before := s.Clock.Now() - schema.Micros(s.ResizeConfirmWindow.Microseconds())
 	return s.sweepServers(ctx, "confirm the resize of", oldResize, []any{before}, func(ctx context.Context, v *Server) error {
-		return s.keep(ctx, v, opConfirm)
+		return s.keep(ctx, v, OpConfirm)
 	})
 }
 
@@ -146,7 +146,7 @@ func (s *Service) keep(ctx context.Context, v *Server, op string) error {
 	t := transitions[op]
 	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		copied := *v
-		b := &beginning{s: s, ctx: ctx, tx: tx, v: &copied, set: change{}}
+		b := &beginning{s: s, ctx: ctx, tx: tx, v: &copied, set: Change{}}
 		if t.Task != "" {
 			b.set["task_state"] = t.Task
 		}
@@ -158,7 +158,7 @@ func (s *Service) keep(ctx context.Context, v *Server, op string) error {
 		if err != nil {
 			return err
 		}
-		err = s.set(ctx, tx, b.v, true, b.set)
+		err = s.Set(ctx, tx, b.v, true, b.set)
 		if err != nil {
 			return err
 		}

@@ -1,8 +1,7 @@
-package servers
+package lifecycle
 
 import (
 	"fmt"
-	"net/http"
 
 	"kilonova/work"
 )
@@ -41,7 +40,7 @@ func (x *settling) failedSpawn() error {
 	if v.Attempts > 1 {
 		message = fmt.Sprintf("Exceeded maximum number of retries. Exhausted all hosts available for retrying build failures for instance %s.", v.UUID)
 	}
-	x.set = faultOf(http.StatusInternalServerError, message, x.res.Detail, s.Clock.Now())
+	x.set = faultOf(internalError, message, x.res.Detail, s.Clock.Now())
 	x.set["vm_state"], x.set["task_state"], x.set["power_state"] = ErrorVM, nil, work.NoState
 	x.set["host"], x.set["node"], x.set["zone"] = nil, nil, nil
 	return nil
@@ -52,9 +51,9 @@ func (x *settling) reschedule() error {
 	s, v := x.s, x.v
 	tried := []string{}
 	if v.TriedHosts != nil {
-		decode(*v.TriedHosts, &tried)
+		Decode(*v.TriedHosts, &tried)
 	}
-	v.TriedHosts = encodePtr(append(tried, v.HostName()))
+	v.TriedHosts = EncodePtr(append(tried, v.HostName()))
 	spec, err := s.specFor(x.ctx, x.tx, v)
 	if err != nil {
 		return err
@@ -69,7 +68,7 @@ func (x *settling) reschedule() error {
 	if err != nil {
 		return err
 	}
-	err = s.set(x.ctx, x.tx, v, true, change{"host": again.Host, "node": again.Node, "zone": again.Zone, "attempts": again.Attempts,
+	err = s.Set(x.ctx, x.tx, v, true, Change{"host": again.Host, "node": again.Node, "zone": again.Zone, "attempts": again.Attempts,
 		"tried_hosts": v.TriedHosts, "task_state": Scheduling})
 	if err != nil {
 		return err

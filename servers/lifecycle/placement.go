@@ -1,8 +1,11 @@
-package servers
+package lifecycle
 
 import (
 	"context"
+	"fmt"
 	"slices"
+
+	"github.com/jmoiron/sqlx"
 
 	"kilonova/scheduler"
 	"kilonova/schema"
@@ -24,15 +27,15 @@ type placement struct {
 func (v *Server) placement() placement {
 	var p placement
 	if v.Placement != nil {
-		decode(*v.Placement, &p)
+		Decode(*v.Placement, &p)
 	}
 	return p
 }
 
 // placementOf is what is kept of a request; nil when it asked nothing.
-func placementOf(p *plan) *string {
-	kept := placement{Host: p.spec.Host, Node: p.spec.Node, Forced: p.spec.Forced, Arch: p.spec.Arch, Same: p.same, Different: p.different}
-	text := encode(kept)
+func placementOf(p *Launch) *string {
+	kept := placement{Host: p.Spec.Host, Node: p.Spec.Node, Forced: p.Spec.Forced, Arch: p.Spec.Arch, Same: p.Same, Different: p.Different}
+	text := Encode(kept)
 	if text == "{}" {
 		return nil
 	}
@@ -45,7 +48,7 @@ func (s *Service) specFor(ctx context.Context, q schema.Querier, v *Server) (sch
 	p := v.placement()
 	spec := scheduler.Spec{Need: needOf(v.Flavor()), Zone: deref(v.PinnedZone), Host: p.Host, Node: p.Node, Forced: p.Forced, Arch: p.Arch}
 	if v.TriedHosts != nil {
-		decode(*v.TriedHosts, &spec.Avoid)
+		Decode(*v.TriedHosts, &spec.Avoid)
 	}
 	return spec, s.hint(ctx, q, v.ProjectID, p.Same, p.Different, &spec)
 }
@@ -73,4 +76,25 @@ func (s *Service) hint(ctx context.Context, q schema.Querier, project string, sa
 		}
 	}
 	return nil
+}
+
+// hostsOf gives the hosts of a project's servers, by uuid.
+func hostsOf(ctx context.Context, q schema.Querier, project string, ids []string) (map[string]string, error) {
+	stmt, args, err := sqlx.In(`SELECT uuid, COALESCE(host, '') AS host FROM servers WHERE project_id = ? AND deleted = 0 AND uuid IN (?)`, project, ids)
+	if err != nil {
+		return nil, fmt.Errorf("look servers up: %w", err)
+	}
+	var rows []struct {
+		UUID string `db:"uuid"`
+		Host string `db:"host"`
+	}
+	err = q.SelectContext(ctx, &rows, stmt, args...)
+	if err != nil {
+		return nil, fmt.Errorf("look servers up: %w", err)
+	}
+	out := map[string]string{}
+	for _, row := range rows {
+		out[row.UUID] = row.Host
+	}
+	return out, nil
 }

@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"strconv"
@@ -7,16 +7,16 @@ import (
 	"kilonova/work"
 )
 
-// meet holds what an image asks for against what the flavor says of the same thing: a 400
+// Meet holds what an image asks for against what the flavor says of the same thing: a 400
 // Fault where they exclude each other. properties are those of readImageProperties.
-func meet(f work.Flavor, image string, properties map[string]string) error {
+func Meet(f work.Flavor, image string, properties map[string]string) error {
 	for _, key := range []string{"pmu", "vif_multiqueue_enabled"} {
 		if key == "vif_multiqueue_enabled" && f.VCPUs < 2 {
 			continue
 		}
 		byFlavor, ok := f.ExtraSpecs["hw:"+key]
 		byImage, also := properties["hw_"+key]
-		wanted, _ := boolWord(byFlavor)
+		wanted, _ := BoolWord(byFlavor)
 		if on := byImage == "true"; ok && also && on != wanted {
 			return compat.BadRequest("Flavor %s has hw:%s extra spec explicitly set to %s, conflicting with image %s which has hw_%s explicitly set to %s.",
 				f.Name, key, pythonBool(wanted), image, key, pythonBool(on))

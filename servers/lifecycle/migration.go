@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -47,9 +47,9 @@ type migration struct {
 
 const migrationColumns = `id, server_uuid, status, old_flavor, new_flavor, old_vm_state`
 
-func (m *migration) from() (f work.Flavor) { decode(m.Old, &f); return f }
+func (m *migration) from() (f work.Flavor) { Decode(m.Old, &f); return f }
 
-func (m *migration) to() (f work.Flavor) { decode(m.New, &f); return f }
+func (m *migration) to() (f work.Flavor) { Decode(m.New, &f); return f }
 
 // migrationOf is the migration of the server that is under way, nil for none.
 func migrationOf(ctx context.Context, q schema.Querier, v *Server) (*migration, error) {
@@ -76,7 +76,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 func (s *Service) openMigration(ctx context.Context, tx *schema.Tx, c *compat.Caller, v *Server, kind migrationKind, to work.Flavor) (int64, error) {
 	now := s.Clock.Now()
 	res, err := tx.ExecContext(ctx, insertMigration, uuid.NewString(), v.UUID, c.ProjectID, c.UserID, kind, migrating,
-		v.HostName(), deref(v.Node), v.HostName(), deref(v.Node), encode(v.Flavor()), encode(to), v.VMState, now, now)
+		v.HostName(), deref(v.Node), v.HostName(), deref(v.Node), Encode(v.Flavor()), Encode(to), v.VMState, now, now)
 	if err != nil {
 		return 0, fmt.Errorf("record the migration of server %s: %w", v.UUID, err)
 	}
@@ -92,7 +92,7 @@ func (s *Service) advance(ctx context.Context, tx *schema.Tx, m *migration, to m
 		return fmt.Errorf("move migration %d to %s: %w", m.ID, to, err)
 	}
 	if !ok {
-		return errLostRace
+		return ErrLostRace
 	}
 	m.Status = to
 	return nil
@@ -100,7 +100,7 @@ func (s *Service) advance(ctx context.Context, tx *schema.Tx, m *migration, to m
 
 // endMigration leaves the server with one flavor, and with what that takes of host and
 // quota: a migration that failed shows in its status, and holds nothing.
-func (s *Service) endMigration(ctx context.Context, tx *schema.Tx, v *Server, m *migration, as migrationStatus, with work.Flavor, set change) error {
+func (s *Service) endMigration(ctx context.Context, tx *schema.Tx, v *Server, m *migration, as migrationStatus, with work.Flavor, set Change) error {
 	set["migration_id"] = nil
 	flavorColumns(set, with)
 	err := s.advance(ctx, tx, m, as)
@@ -135,7 +135,7 @@ func (v *Server) heldIn(m *migration) hosts.Need {
 	return needOf(v.Flavor())
 }
 
-func flavorColumns(set change, f work.Flavor) {
+func flavorColumns(set Change, f work.Flavor) {
 	set["flavor_id"], set["flavor_name"], set["vcpus"], set["memory_mb"] = f.ID, f.Name, f.VCPUs, f.MemoryMB
-	set["root_gb"], set["ephemeral_gb"], set["swap_mb"], set["extra_specs"] = f.RootGB, f.EphemeralGB, f.SwapMB, encode(orEmpty(f.ExtraSpecs))
+	set["root_gb"], set["ephemeral_gb"], set["swap_mb"], set["extra_specs"] = f.RootGB, f.EphemeralGB, f.SwapMB, Encode(OrEmpty(f.ExtraSpecs))
 }

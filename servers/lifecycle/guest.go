@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -20,16 +20,16 @@ func (s *Service) guest(ctx context.Context, q schema.Querier, v *Server) (*work
 		CreatedAt: int64(v.CreatedAt),
 	}
 	g.ProjectName, g.UserName = s.namesFor(ctx, q, v)
-	decode(v.ImageMeta, &g.Image)
-	g.Image.Properties = presentProperties(g.Image.Properties)
-	decode(v.Metadata, &g.Metadata)
-	decode(v.SecurityGroups, &g.SecurityGroups)
+	Decode(v.ImageMeta, &g.Image)
+	g.Image.Properties = PresentProperties(g.Image.Properties)
+	Decode(v.Metadata, &g.Metadata)
+	Decode(v.SecurityGroups, &g.SecurityGroups)
 	if v.KeyData != nil {
 		g.Key = &work.Key{}
-		decode(*v.KeyData, g.Key)
+		Decode(*v.KeyData, g.Key)
 	}
 	if v.Files != nil {
-		decode(*v.Files, &g.Files)
+		Decode(*v.Files, &g.Files)
 	}
 	if v.UserData != nil {
 		g.UserData = *v.UserData

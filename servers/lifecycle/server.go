@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"crypto/sha256"
@@ -71,12 +71,10 @@ type Server struct {
 	LaunchedAt     schema.Micros   `db:"launched_at"`
 	TerminatedAt   schema.Micros   `db:"terminated_at"`
 	Deleted        bool            `db:"deleted"`
-
-	seen *sighting // by what was read before the row, for a show
 }
 
-// columns lists the servers table in the order of Server's fields.
-const columns = `id, uuid, project_id, user_id, name, hostname, description, vm_state, task_state,
+// Columns lists the servers table in the order of Server's fields.
+const Columns = `id, uuid, project_id, user_id, name, hostname, description, vm_state, task_state,
 power_state, progress, generation, host, node, flavor_id, flavor_name, vcpus, memory_mb, root_gb,
 ephemeral_gb, swap_mb, extra_specs, image_id, image_meta, metadata, key_name, key_data, user_data,
 files, config_drive, access_ip_v4, access_ip_v6, disk_config, requested_zone, zone, pinned_zone,
@@ -84,8 +82,8 @@ launch_index, reservation_id, root_device_name, security_groups, scheduler_hints
 locked_by, locked_reason, attempts, tried_hosts, migration_id, fault_code, fault_message,
 fault_details, fault_at, created_at, updated_at, launched_at, terminated_at, deleted`
 
-// fields are where the columns go, in the order of columns.
-func (v *Server) fields() []any {
+// Fields are where the columns go, in the order of columns.
+func (v *Server) Fields() []any {
 	return []any{
 		&v.ID, &v.UUID, &v.ProjectID, &v.UserID, &v.Name, &v.Hostname, &v.Description, &v.VMState, &v.TaskState,
 		&v.PowerState, &v.Progress, &v.Generation, &v.Host, &v.Node, &v.FlavorID, &v.FlavorName, &v.VCPUs,
@@ -142,7 +140,7 @@ func (s *Server) InstanceName() string { return work.InstanceName(s.ID) }
 func (s *Server) Flavor() work.Flavor {
 	f := work.Flavor{ID: s.FlavorID, Name: s.FlavorName, VCPUs: s.VCPUs, MemoryMB: s.MemoryMB,
 		RootGB: s.RootGB, EphemeralGB: s.EphemeralGB, SwapMB: s.SwapMB}
-	decode(s.ExtraSpecs, &f.ExtraSpecs)
+	Decode(s.ExtraSpecs, &f.ExtraSpecs)
 	return f
 }
 
@@ -156,9 +154,9 @@ func larger(a, b hosts.Need) hosts.Need {
 	return hosts.Need{VCPUs: max(a.VCPUs, b.VCPUs), MemoryMB: max(a.MemoryMB, b.MemoryMB), DiskGB: max(a.DiskGB, b.DiskGB)}
 }
 
-// decode reads a JSON column that this package wrote. A column that cannot be read is as
+// Decode reads a JSON column that this package wrote. A column that cannot be read is as
 // good as empty: the row must stay usable.
-func decode(column string, into any) {
+func Decode(column string, into any) {
 	if column == "" {
 		return
 	}
@@ -168,8 +166,8 @@ func decode(column string, into any) {
 	}
 }
 
-// encode writes a JSON column.
-func encode(v any) string {
+// Encode writes a JSON column.
+func Encode(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
 		panic(fmt.Sprintf("servers: %T cannot be JSON: %v", v, err)) // only types of ours come here
@@ -177,7 +175,7 @@ func encode(v any) string {
 	return string(b)
 }
 
-func encodePtr(v any) *string {
-	s := encode(v)
+func EncodePtr(v any) *string {
+	s := Encode(v)
 	return &s
 }

@@ -1,9 +1,8 @@
-package servers
+package lifecycle
 
 import (
 	"context"
 	"errors"
-	"net/http"
 	"slices"
 
 	"kilonova/compat"
@@ -18,24 +17,24 @@ type beginning struct {
 	tx     *schema.Tx
 	caller *compat.Caller
 	v      *Server // as it was read
-	set    change  // of the row; a preparation may add to it
+	set    Change  // of the row; a preparation may add to it
 	input  any     // what the request says, in the form that the operation's preparation takes
 }
 
 // guest is the server as its host sees it.
 func (b *beginning) guest() (*work.Guest, error) { return b.s.guest(b.ctx, b.tx, b.v) }
 
-// begin is how every action starts: the state table's check, its preparation, the
+// Act is how every action starts: the state table's check, its preparation, the
 // compare-and-set of the row, the record, and the work, in one transaction. When another
 // request was first, the check runs again on what it left, so that the caller learns the
 // true state.
-func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op string, input any) (*Server, error) {
+func (s *Service) Act(ctx context.Context, c *compat.Caller, v *Server, op string, input any) (*Server, error) {
 	for {
 		begun, err := s.beginOnce(ctx, c, v, op, input)
-		if !errors.Is(err, errLostRace) {
+		if !errors.Is(err, ErrLostRace) {
 			return begun, err
 		}
-		v, err = get(ctx, s.DB, v.UUID)
+		v, err = Get(ctx, s.DB, v.UUID)
 		if err != nil {
 			return nil, err
 		}
@@ -45,7 +44,7 @@ func (s *Service) begin(ctx context.Context, c *compat.Caller, v *Server, op str
 	}
 }
 
-// beginOnce is begin for a caller that has more to decide when another request was first,
+// beginOnce is Act for a caller that has more to decide when another request was first,
 // which is errLostRace.
 func (s *Service) beginOnce(ctx context.Context, c *compat.Caller, v *Server, op string, input any) (*Server, error) {
 	t := transitions[op]
@@ -60,7 +59,7 @@ func (s *Service) beginOnce(ctx context.Context, c *compat.Caller, v *Server, op
 	err = s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		copied := *v
 		begun = &copied
-		return s.beginTx(&beginning{s: s, ctx: ctx, tx: tx, caller: c, v: begun, set: change{}, input: input}, op, t)
+		return s.beginTx(&beginning{s: s, ctx: ctx, tx: tx, caller: c, v: begun, set: Change{}, input: input}, op, t)
 	})
 	if err == nil && t.Kind != "" {
 		s.Bell.Ring(begun.HostName())
@@ -84,7 +83,7 @@ func (s *Service) beginTx(b *beginning, op string, t transition) error {
 		}
 	}
 	if t.Unlocked || b.caller.IsAdmin() {
-		err = s.set(b.ctx, b.tx, b.v, t.moves(), b.set)
+		err = s.Set(b.ctx, b.tx, b.v, t.moves(), b.set)
 	} else {
 		err = s.setIf(b.ctx, b.tx, b.v, t.moves(), b.set, unlockedStill, deref(b.v.LockedBy))
 	}
@@ -123,7 +122,7 @@ var errNoRoom = errors.New("no valid host")
 // noRoom leaves the server as it is and keeps on record that the request came to nothing:
 // it was accepted, and clients read the failure off the action.
 func (s *Service) noRoom(b *beginning, t transition) error {
-	err := s.set(b.ctx, b.tx, b.v, false, faultOf(http.StatusInternalServerError, noValidHost, noValidHost, s.Clock.Now()))
+	err := s.Set(b.ctx, b.tx, b.v, false, faultOf(internalError, noValidHost, noValidHost, s.Clock.Now()))
 	if err != nil {
 		return err
 	}

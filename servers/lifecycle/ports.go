@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"context"
@@ -27,7 +27,7 @@ func (s *Service) PortsChanged(ctx context.Context, tx *schema.Tx, serverID stri
 	if err != nil {
 		return "", fmt.Errorf("lock server %s: %w", serverID, err)
 	}
-	v, err := get(ctx, tx, serverID)
+	v, err := Get(ctx, tx, serverID)
 	if err != nil || v == nil || v.Deleted || v.HostName() == "" {
 		return "", err
 	}
@@ -36,7 +36,7 @@ func (s *Service) PortsChanged(ctx context.Context, tx *schema.Tx, serverID stri
 		return "", err
 	}
 	args := work.Args{Guest: work.Guest{ID: v.ID, UUID: v.UUID, Name: v.Name, ProjectID: v.ProjectID, UserID: v.UserID, Ports: ports}}
-	renewed, err := schema.Changed(tx.ExecContext(ctx, renewPlug, encode(args), v.UUID, v.HostName(), work.Replug))
+	renewed, err := schema.Changed(tx.ExecContext(ctx, renewPlug, Encode(args), v.UUID, v.HostName(), work.Replug))
 	if err != nil {
 		return "", fmt.Errorf("renew what the host of server %s is told: %w", v.UUID, err)
 	}

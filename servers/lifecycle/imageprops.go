@@ -1,4 +1,4 @@
-package servers
+package lifecycle
 
 import (
 	"fmt"
@@ -114,7 +114,7 @@ func anyText(v string) (string, error) { return v, nil }
 
 // flag reads a boolean: what is no word for yes is no.
 func flag(v string) (string, error) {
-	on, _ := boolWord(v)
+	on, _ := BoolWord(v)
 	return strconv.FormatBool(on), nil
 }
 
@@ -221,19 +221,19 @@ func readImageProperties(given map[string]string) (map[string]string, error) {
 	return out, nil
 }
 
-// checkImageProperties gives a 400 Fault when a server of the flavor cannot be what the image
+// CheckImageProperties gives a 400 Fault when a server of the flavor cannot be what the image
 // says.
-func checkImageProperties(f work.Flavor, img *images.Image) error {
+func CheckImageProperties(f work.Flavor, img *images.Image) error {
 	properties, err := readImageProperties(img.Properties)
 	if err != nil {
 		return err
 	}
-	return meet(f, img.Name, properties)
+	return Meet(f, img.Name, properties)
 }
 
-// presentProperties is readImageProperties of an image that was checked when it was chosen:
+// PresentProperties is readImageProperties of an image that was checked when it was chosen:
 // one that was not, of an older release, keeps what it has.
-func presentProperties(given map[string]string) map[string]string {
+func PresentProperties(given map[string]string) map[string]string {
 	out, err := readImageProperties(given)
 	if err != nil {
 		return given
@@ -241,7 +241,18 @@ func presentProperties(given map[string]string) map[string]string {
 	return out
 }
 
-// wantsConfigDrive reports whether an image insists on a config drive.
-func wantsConfigDrive(properties map[string]string) bool {
+// WantsConfigDrive reports whether an image insists on a config drive.
+func WantsConfigDrive(properties map[string]string) bool {
 	return properties["img_config_drive"] == "mandatory"
+}
+
+// BoolWord reads the words that Nova takes for a boolean.
+func BoolWord(s string) (value, ok bool) {
+	switch strings.ToLower(strings.TrimSpace(s)) {
+	case "1", "t", "true", "on", "y", "yes":
+		return true, true
+	case "0", "f", "false", "off", "n", "no":
+		return false, true
+	}
+	return false, false
 }

@@ -1,0 +1,57 @@
+package lifecycle
+
+import (
+	"slices"
+
+	"kilonova/images"
+	"kilonova/work"
+)
+
+// SnapshotWanted is what a snapshot is asked to be, and then its image.
+type SnapshotWanted struct {
+	Name     string
+	Metadata map[string]string
+	Image    *images.Image
+}
+
+func prepareSnapshot(b *beginning) (*work.Args, error) {
+	args, err := prepareGuest(b)
+	if err != nil {
+		return nil, err
+	}
+	wanted := b.input.(*SnapshotWanted)
+	// With the work that fills it or not at all: nothing would end an image alone.
+	wanted.Image, err = b.s.Images.CreateSnapshot(b.ctx, b.tx, b.caller, b.s.snapshotOf(b.v, wanted.Name, wanted.Metadata))
+	if err != nil {
+		return nil, err
+	}
+	args.Upload = &work.Transfer{ImageID: wanted.Image.ID}
+	return args, nil
+}
+
+// inherited says which properties of the image that a server was booted from its
+// snapshots carry on.
+func inherited(name string) bool {
+	return !slices.Contains([]string{"instance_uuid", "user_id", "image_type", "base_image_ref", "boot_roles",
+		"owner_user_name", "owner_project_name", "backup_type", "owner_specified.openstack.md5",
+		"owner_specified.openstack.sha256", "owner_specified.openstack.object"}, name)
+}
+
+func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string) images.Snapshot {
+	var base work.Image
+	Decode(v.ImageMeta, &base)
+	properties := map[string]string{}
+	for k, val := range base.Properties {
+		if inherited(k) {
+			properties[k] = val
+		}
+	}
+	properties["image_type"] = "snapshot"
+	for k, val := range metadata {
+		properties[k] = val
+	}
+	properties["instance_uuid"] = v.UUID
+	properties["user_id"] = v.UserID
+	return images.Snapshot{Name: name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
+		MinDisk: int64(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
+}
