@@ -16,6 +16,7 @@ import (
 
 	"kilonova/diskformat"
 	"kilonova/private"
+	"kilonova/room"
 	"kilonova/work"
 )
 
@@ -26,6 +27,7 @@ import (
 type ImageCache struct {
 	dir     string
 	client  *http.Client
+	floor   *room.Floor
 	inspect func(ctx context.Context, path string, img *work.Image) error
 
 	mu      sync.Mutex
@@ -39,6 +41,8 @@ type CacheOptions struct {
 	// Client fetches images, http.DefaultClient if nil. Redirects are not followed, as
 	// they would carry the ticket to another server.
 	Client *http.Client
+	// Floor is what of the cache's disk stays free; its default if nil.
+	Floor *room.Floor
 	// Inspect, if set, sees each downloaded file before it gets its name, after the
 	// cache's own look at its headers, and refuses it by an error.
 	Inspect func(ctx context.Context, path string, img *work.Image) error
@@ -83,7 +87,10 @@ func NewImageCache(o CacheOptions) (*ImageCache, error) {
 			return nil, fmt.Errorf("clear image cache: %w", err)
 		}
 	}
-	return &ImageCache{dir: o.Dir, client: &client, inspect: o.Inspect, flights: map[string]*flight{}}, nil
+	if o.Floor == nil {
+		o.Floor = &room.Floor{Path: o.Dir}
+	}
+	return &ImageCache{dir: o.Dir, client: &client, floor: o.Floor, inspect: o.Inspect, flights: map[string]*flight{}}, nil
 }
 
 const (
@@ -183,6 +190,10 @@ func (c *ImageCache) download(ctx context.Context, img *work.Image, path string)
 	if img.Source == nil {
 		return fmt.Errorf("no source given: %w", ErrImageUnavailable)
 	}
+	err := c.floor.Check(img.Size)
+	if err != nil {
+		return err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, img.Source.URL, nil)
 	if err != nil {
 		return fmt.Errorf("make request: %w", err)
@@ -212,7 +223,10 @@ func (c *ImageCache) download(ctx context.Context, img *work.Image, path string)
 		body = io.LimitReader(resp.Body, img.Size+1)
 	}
 	sum := sha512.New()
-	n, err := io.Copy(io.MultiWriter(tmp, sum), body)
+	n, err := io.Copy(io.MultiWriter(c.floor.Writer(tmp), sum), body)
+	if room.Full(err) {
+		return fmt.Errorf("after %d bytes: %w", n, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: after %d bytes: %w", ErrImageUnavailable, n, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"kilonova/room"
 	"kilonova/work"
 )
 
@@ -284,5 +285,40 @@ func TestCacheClean(t *testing.T) {
 	}
 	if left := files(t, dir); len(left) != 2 {
 		t.Errorf("left: %v", left)
+	}
+}
+
+// What the disk has no room for is not fetched, or no further than to the floor, and nothing
+// of it stays.
+func TestCacheLeavesTheFloorFree(t *testing.T) {
+	dir := t.TempDir()
+	size := int64(1 << 20)
+	floor := &room.Floor{Path: dir, Probe: func(dir string) (room.Space, error) {
+		left := size
+		entries, err := os.ReadDir(dir)
+		for _, e := range entries {
+			st, err := e.Info()
+			if err == nil {
+				left -= st.Size()
+			}
+		}
+		return room.Space{Size: size, Free: left}, err
+	}}
+	c := newCache(t, CacheOptions{Dir: dir, Floor: floor})
+	img, count := source(t, bytes.Repeat([]byte("x"), 900<<10))
+	_, err := c.Fetch(t.Context(), img)
+	if !room.Full(err) || count.Load() != 0 {
+		t.Errorf("an image that says its size: %v, %d downloads", err, count.Load())
+	}
+	unsized := *img
+	unsized.Size = 0
+	_, err = c.Fetch(t.Context(), &unsized)
+	if !room.Full(err) || count.Load() != 1 || len(files(t, dir)) > 0 {
+		t.Errorf("one that does not: %v, %d downloads, left %v", err, count.Load(), files(t, dir))
+	}
+	size *= 2
+	_, err = c.Fetch(t.Context(), img)
+	if err != nil {
+		t.Errorf("with room: %v", err)
 	}
 }

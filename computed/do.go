@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"kilonova/room"
 	"kilonova/schema"
 	"kilonova/secrets"
 	"kilonova/work"
@@ -116,6 +117,10 @@ func messageOf(k work.Kind, err error) string {
 	switch {
 	case errors.Is(err, errSuperseded):
 		return "Another operation came first."
+	case errors.Is(err, errNoRoomForImage):
+		return "There is no room left for the image of the server."
+	case room.Full(err):
+		return "The compute host has no disk left for that."
 	case errors.Is(err, errOverdue):
 		return "The compute host did not finish in time."
 	case errors.Is(err, ErrNoAgent):

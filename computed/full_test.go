@@ -1,6 +1,7 @@
 package computed_test
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"kilonova/computed"
 	"kilonova/computed/sim"
+	"kilonova/room"
 	"kilonova/schema"
 	"kilonova/schema/schematest"
 	"kilonova/work"
@@ -144,4 +146,41 @@ func TestDeadlinesReachTheJob(t *testing.T) {
 			t.Errorf("%s past its deadline: %s %+v", k, st, res)
 		}
 	}
+}
+
+// TestAHostWithAFullDisk: a server that it has no room for is made on another host, and what
+// is left of it is nothing; a guest that cannot be kept aside stays as it is. People are told
+// what it was.
+func TestAHostWithAFullDisk(t *testing.T) {
+	const said = "The compute host has no disk left for that."
+	schematest.Each(t, func(t *testing.T, db *schema.DB) {
+		d, world, id := newDesk(t, db), sim.NewWorld(), uuid.NewString()
+		d.server(id)
+		full := func(op sim.Op, uuid string) sim.Fault {
+			return sim.Fault{Op: op, UUID: uuid, Err: fmt.Errorf("make it: %w", room.ErrFull)}
+		}
+		late := uuid.NewString()
+		drv := sim.New(sim.Options{World: world, Hostname: "h", Faults: []sim.Fault{full(sim.OpCreateDisks, late), full(sim.OpSuspend, ""), {Op: sim.OpSnapshot, N: 1, Err: fmt.Errorf("copy it: %w", room.ErrFull)}}})
+		t.Cleanup(runAgent(t, computed.Config{DB: db, Driver: drv, Host: "h"}))
+		if st, res := d.wait(d.queue(id, work.Spawn, 1, argsFor(work.Spawn, id, nil))); st != work.Done {
+			t.Fatalf("spawn: %s %+v", st, res)
+		}
+		d.server(late)
+		if st, res := d.wait(d.queue(late, work.Spawn, 1, argsFor(work.Spawn, late, nil))); st != work.Failed || !res.Retry || res.Message != said || len(world.Left("h", late)) > 0 {
+			t.Errorf("a server for which there is no room: %s %+v, left %v", st, res, world.Left("h", late))
+		}
+		for kind, to := range map[work.Kind]*work.Transfer{work.Suspend: nil, work.Snapshot: {URL: "http://127.0.0.1:1/"}} {
+			if st, res := d.wait(d.queue(id, kind, 1, argsFor(kind, id, to))); st != work.Failed || res.Retry || res.Message != said || res.PowerState != work.PoweredOn {
+				t.Errorf("%s: %s %+v", kind, st, res)
+			}
+		}
+		busy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusRequestEntityTooLarge) }))
+		defer busy.Close()
+		if st, res := d.wait(d.queue(id, work.Snapshot, 1, argsFor(work.Snapshot, id, &work.Transfer{URL: busy.URL}))); st != work.Failed || res.Message != "There is no room left for the image of the server." {
+			t.Errorf("a snapshot that the image service has no room for: %s %+v", st, res)
+		}
+		if st, res := d.wait(d.queue(id, work.Delete, 1, argsFor(work.Delete, id, nil))); st != work.Done || len(world.Left("h", id)) > 0 {
+			t.Errorf("delete: %s %+v, left %v", st, res, world.Left("h", id))
+		}
+	})
 }

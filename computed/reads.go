@@ -3,6 +3,7 @@ package computed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -54,6 +55,10 @@ func snapshot(a *Agent, args *work.Args) []Step {
 	}}}
 }
 
+// errNoRoomForImage says that the image service has no room for the image, or its owner no
+// more quota.
+var errNoRoomForImage = errors.New("the image service takes no more")
+
 // alreadyThere is the image service's answer when an earlier try has delivered the data.
 const alreadyThere = http.StatusConflict
 
@@ -65,6 +70,7 @@ func (a *Agent) upload(ctx context.Context, to *work.Transfer, r io.Reader, size
 	req.ContentLength = size
 	req.Header.Set("Content-Type", "application/octet-stream")
 	req.Header.Set("X-Image-Ticket", to.Ticket)
+	req.Header.Set("Expect", "100-continue") // what there is no room for is not sent
 	resp, err := a.HTTPClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("upload image %s: %w", to.ImageID, err)
@@ -74,6 +80,9 @@ func (a *Agent) upload(ctx context.Context, to *work.Transfer, r io.Reader, size
 	said, err := io.ReadAll(io.LimitReader(resp.Body, enough))
 	if err != nil {
 		return fmt.Errorf("upload image %s: %w", to.ImageID, err)
+	}
+	if resp.StatusCode == http.StatusRequestEntityTooLarge {
+		return fmt.Errorf("upload image %s: %w: %s", to.ImageID, errNoRoomForImage, said)
 	}
 	if resp.StatusCode/100 != 2 && resp.StatusCode != alreadyThere {
 		return fmt.Errorf("upload image %s: %d %s", to.ImageID, resp.StatusCode, said)

@@ -120,10 +120,14 @@ func computedCommand() *cobra.Command {
 	fl.StringVar(&apiBell, "api-doorbell", "", "UDP address at which to ring when work is done (none if empty)")
 	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, beside those of the machine")
 	f.driver.add(fl)
+	f.disk.add(fl)
 	return cmd
 }
 
 func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error {
+	if f.disk.badEnv != nil {
+		return f.disk.badEnv
+	}
 	dir, err := stateDir(f.stateDir)
 	if err != nil {
 		return err
@@ -146,6 +150,7 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 		return err
 	}
 	defer db.Close()
+	f.driver.disk = f.disk
 	f.driver.peers = hostnet.NewPeers(databaseHost(db.Server()))
 	f.driver.client, err = imageClient(f.caFile)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"kilonova/computed/libvirt"
 	"kilonova/front"
+	"kilonova/room"
 	"kilonova/schema"
 )
 
@@ -139,25 +140,18 @@ func checkMemory(context.Context) finding {
 
 func checkDisk(dir string) func(context.Context) finding {
 	return func(context.Context) finding {
-		at := dir
-		for {
-			_, err := os.Stat(at)
-			if err == nil || at == "/" {
-				break
-			}
-			at = filepath.Dir(at)
-		}
-		var fs syscall.Statfs_t
-		err := syscall.Statfs(at, &fs)
+		disk, err := room.Of(dir)
 		if err != nil {
 			return finding{what: "the state folder's disk cannot be read", mend: err.Error()}
 		}
 		const least = 2 << 30
-		free := fs.Bavail * uint64(fs.Bsize)
-		if free < least {
-			return finding{what: fmt.Sprintf("%d MB free for %s", free>>20, dir), mend: "images and guests' disks need room: free some, or give --state-dir"}
+		if disk.Starved {
+			return finding{what: "hardly any more files can be made on the disk of " + dir, mend: "it has no inodes left: remove files, or give --state-dir"}
 		}
-		return finding{ok: true, what: fmt.Sprintf("%d GB free for %s", free>>30, dir)}
+		if disk.Free < least {
+			return finding{what: fmt.Sprintf("%d MB free for %s", disk.Free>>20, dir), mend: "images and guests' disks need room, and stop where --keep-free is left: free some, or give --state-dir"}
+		}
+		return finding{ok: true, what: fmt.Sprintf("%d GB free for %s", disk.Free>>30, dir)}
 	}
 }
 

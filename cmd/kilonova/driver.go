@@ -35,6 +35,7 @@ type driverFlags struct {
 	also                []netip.Prefix // given to guests beside guestRanges
 	peers               *hostnet.Peers // that this machine must reach whatever guests do
 	client              *http.Client   // fetches images; nil for the usual one
+	disk                diskFlags
 }
 
 func (f *driverFlags) add(fl *pflag.FlagSet) {
@@ -66,7 +67,7 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 		}
 		o := sim.Options{Hostname: host, World: w, Latency: func(sim.Call) time.Duration { return f.latency }}
 		if f.fetch {
-			cache, err := computed.NewImageCache(computed.CacheOptions{Dir: filepath.Join(dir, "sim", host+"-images"), Client: f.client})
+			cache, err := computed.NewImageCache(computed.CacheOptions{Dir: filepath.Join(dir, "sim", host+"-images"), Client: f.client, Floor: f.disk.floor(dir)})
 			if err != nil {
 				return nil, err
 			}
@@ -87,7 +88,7 @@ func (f *driverFlags) open(_ context.Context, dir, host string) (computed.Driver
 			return nil, err
 		}
 		d, err := libvirt.New(libvirt.Config{GuestRanges: append(ranges, f.also...), Peers: f.peers,
-			URI: f.uri, StateDir: filepath.Join(dir, "compute"), VirtType: f.virtType, ConfigDrive: metadata.Files, HTTPClient: f.client})
+			URI: f.uri, StateDir: filepath.Join(dir, "compute"), Floor: f.disk.floor(filepath.Join(dir, "compute")), VirtType: f.virtType, ConfigDrive: metadata.Files, HTTPClient: f.client})
 		if err != nil {
 			return nil, fmt.Errorf("%w (kilonova doctor says more; --driver sim needs no hypervisor)", err)
 		}

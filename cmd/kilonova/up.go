@@ -114,6 +114,7 @@ func up(ctx context.Context, f *upFlags) error {
 	if err != nil {
 		return err
 	}
+	f.driver.disk = f.disk
 	f.driver.also, f.driver.peers = tenants, hostnet.NewPeers(databaseHost(db.Server()))
 	f.driver.client, err = l.ownImageClient(f.caFile)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"kilonova/computed"
+	"kilonova/room"
 	"kilonova/work"
 )
 
@@ -34,7 +36,8 @@ func disksOnly(t *testing.T) *Driver {
 			t.Skip(bin, " is not installed")
 		}
 	}
-	d := &Driver{cfg: Config{StateDir: t.TempDir()}, img: defaultQemuImg()}
+	dir := t.TempDir()
+	d := &Driver{cfg: Config{StateDir: dir, Floor: &room.Floor{Path: dir}}, log: slog.New(slog.DiscardHandler), img: defaultQemuImg()}
 	err := d.prepareDirs()
 	if err != nil {
 		t.Fatal(err)
@@ -458,7 +461,7 @@ func TestOSSA_2012_008_2012_011_2011_001_PathsLeadNowhere(t *testing.T) {
 	// A name in the config drive is a name in the drive, whatever it looks like.
 	for _, name := range []string{"../../../../etc/cron.d/x", "/etc/passwd", "a/../../b"} {
 		out := filepath.Join(t.TempDir(), "drive")
-		err := writeConfigDrive(out, map[string][]byte{name: []byte("marked secret")}, time.Now())
+		err := d.writeConfigDrive(out, map[string][]byte{name: []byte("marked secret")}, time.Now())
 		list, globErr := filepath.Glob(filepath.Join(filepath.Dir(out), "*"))
 		if globErr != nil || len(list) > 1 || len(list) == 1 && list[0] != out {
 			t.Errorf("%q (%v) wrote %v", name, err, list)

@@ -17,6 +17,7 @@ import (
 
 	"kilonova/computed"
 	"kilonova/private"
+	"kilonova/room"
 	"kilonova/work"
 )
 
@@ -101,8 +102,28 @@ func cacheMode(dir string) string {
 
 // FetchImage makes sure that the guest's image is in the host's cache.
 func (d *Driver) FetchImage(ctx context.Context, g *work.Guest) error {
-	_, err := d.cache.Fetch(ctx, &g.Image)
+	_, err := d.fetch(ctx, &g.Image)
 	return wrap(err, "prepare image of", g.UUID)
+}
+
+// youngImages are not removed to make room: guests that are being made may be about to use
+// them.
+const youngImages = 15 * time.Minute
+
+// fetch gets an image into the cache. Where there is no room, images that nobody uses go.
+func (d *Driver) fetch(ctx context.Context, img *work.Image) (string, error) {
+	path, err := d.cache.Fetch(ctx, img)
+	if !room.Full(err) {
+		return path, err
+	}
+	gone, problem := d.CleanCache(ctx, youngImages)
+	if problem != nil {
+		d.log.WarnContext(ctx, "make room in the image cache", "err", problem)
+	}
+	if len(gone) == 0 {
+		return path, err
+	}
+	return d.cache.Fetch(ctx, img)
 }
 
 // CleanCache removes base images that no guest here uses and that were not asked for
@@ -185,7 +206,11 @@ func (d *Driver) createDisks(ctx context.Context, g *work.Guest) error {
 	if err != nil {
 		return err
 	}
-	base, err := d.cache.Fetch(ctx, &g.Image)
+	base, err := d.fetch(ctx, &g.Image)
+	if err != nil {
+		return err
+	}
+	err = d.cfg.Floor.Check(0)
 	if err != nil {
 		return err
 	}
@@ -225,7 +250,7 @@ func (d *Driver) createDisks(ctx context.Context, g *work.Guest) error {
 		if err != nil {
 			return fmt.Errorf("gather config drive: %w", err)
 		}
-		err = writeConfigDrive(filepath.Join(dir, configDisk), files, time.UnixMicro(g.CreatedAt))
+		err = d.writeConfigDrive(filepath.Join(dir, configDisk), files, time.UnixMicro(g.CreatedAt))
 		if err != nil {
 			return fmt.Errorf("write config drive: %w", err)
 		}
@@ -264,7 +289,7 @@ func (d *Driver) extraDisks(ctx context.Context, g *work.Guest, info *diskInfo) 
 		if k.size <= 0 {
 			continue
 		}
-		err = makeRaw(ctx, path, k.size, k.mkfs)
+		err = d.spending(ctx, func(ctx context.Context) error { return makeRaw(ctx, path, k.size, k.mkfs) })
 		if err != nil {
 			return err
 		}
@@ -282,7 +307,7 @@ func makeRaw(ctx context.Context, path string, size int64, mkfs []string) error 
 		return err
 	}
 	err = f.Truncate(size)
-	f.Close()
+	err = errors.Join(err, f.Close())
 	if err != nil {
 		return err
 	}
@@ -290,7 +315,8 @@ func makeRaw(ctx context.Context, path string, size int64, mkfs []string) error 
 	if err == nil {
 		out, err := exec.CommandContext(ctx, bin, append(mkfs[1:], tmp)...).CombinedOutput()
 		if err != nil {
-			return fmt.Errorf("%s: %w: %.300s", mkfs[0], err, bytes.TrimSpace(out))
+			err = fmt.Errorf("%s: %w: %.300s", mkfs[0], err, bytes.TrimSpace(out))
+			return errors.Join(err, os.Remove(tmp))
 		}
 	}
 	return os.Rename(tmp, path)
@@ -362,14 +388,22 @@ func (d *Driver) saveDisks(ctx context.Context, uuid string, copyBack bool) erro
 		if !there {
 			continue
 		}
-		// cp shares the blocks where the file system can, and keeps holes.
-		out, err := exec.CommandContext(ctx, "cp", "--preserve=mode,ownership", "--reflink=auto", "--sparse=always",
-			"--", d.file(uuid, name), filepath.Join(stage, name)).CombinedOutput()
+		err = d.spending(ctx, func(ctx context.Context) error { return copyFile(ctx, d.file(uuid, name), filepath.Join(stage, name)) })
 		if err != nil {
-			return fmt.Errorf("copy %s: %w: %.300s", name, err, bytes.TrimSpace(out))
+			return errors.Join(err, os.RemoveAll(stage))
 		}
 	}
 	return os.Rename(stage, d.savedDir(uuid))
+}
+
+// copyFile shares the blocks where the file system can, and keeps holes.
+func copyFile(ctx context.Context, from, to string) error {
+	out, err := exec.CommandContext(ctx, "cp", "--preserve=mode,ownership", "--reflink=auto", "--sparse=always",
+		"--", from, to).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("copy %s: %w: %.300s", filepath.Base(from), err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // moveConsole brings the console logs from one directory to another, which it makes.
@@ -453,6 +487,10 @@ func (d *Driver) resizeDisks(ctx context.Context, g *work.Guest) error {
 	want := int64(g.Flavor.RootGB) * gib
 	if want > 0 && want < present.VirtualSize {
 		return fmt.Errorf("root disk of %d bytes to %d GiB: %w", present.VirtualSize, g.Flavor.RootGB, computed.ErrDiskTooSmall)
+	}
+	err = d.cfg.Floor.Check(0)
+	if err != nil {
+		return err
 	}
 	if want > present.VirtualSize {
 		err := d.img.resize(ctx, root, info.Formats[rootDisk], want)

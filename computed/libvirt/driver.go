@@ -22,6 +22,7 @@ import (
 
 	"kilonova/computed"
 	"kilonova/hostnet"
+	"kilonova/room"
 	"kilonova/work"
 )
 
@@ -58,6 +59,9 @@ type Config struct {
 	NoMetadataAddress bool
 	// Validate checks domain XML against libvirt's schema, for tests.
 	Validate bool
+	// Floor is what stays free on the disk of StateDir whatever guests' owners ask for; its
+	// default if nil.
+	Floor *room.Floor
 	// HTTPClient fetches images, http.DefaultClient if nil.
 	HTTPClient *http.Client
 	// Log gets what the driver has to say, slog.Default() if nil.
@@ -130,6 +134,9 @@ func New(cfg Config) (*Driver, error) {
 		return nil, fmt.Errorf("find state directory: %w", err)
 	}
 	cfg.StateDir = dir
+	if cfg.Floor == nil {
+		cfg.Floor = &room.Floor{Path: dir}
+	}
 
 	d := &Driver{
 		cfg: cfg, log: cfg.Log, img: defaultQemuImg(),
@@ -152,7 +159,7 @@ func New(cfg Config) (*Driver, error) {
 		return nil, err
 	}
 	d.cache, err = computed.NewImageCache(computed.CacheOptions{
-		Dir: d.imagesDir(), Client: cfg.HTTPClient,
+		Dir: d.imagesDir(), Client: cfg.HTTPClient, Floor: cfg.Floor,
 		Inspect: func(ctx context.Context, path string, img *work.Image) error {
 			_, err := d.img.inspect(ctx, path, img.DiskFormat)
 			return err
@@ -174,6 +181,7 @@ func New(cfg Config) (*Driver, error) {
 	close(d.ready)
 	d.keeper.Go(d.keep)
 	d.keeper.Go(d.tell)
+	d.keeper.Go(d.trimConsoles)
 	return d, nil
 }
 

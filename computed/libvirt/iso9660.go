@@ -3,6 +3,7 @@ package libvirt
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -35,15 +36,20 @@ type isoNode struct {
 
 // writeConfigDrive writes files, by path, to an image with the label config-2. Nobody but
 // its owner, who is QEMU's account once libvirt has it, can read it.
-func writeConfigDrive(name string, files map[string][]byte, made time.Time) error {
+func (d *Driver) writeConfigDrive(name string, files map[string][]byte, made time.Time) error {
 	data, err := isoImage("config-2", files, made)
 	if err != nil {
 		return err
 	}
+	release, err := d.cfg.Floor.Hold(int64(len(data)))
+	if err != nil {
+		return err
+	}
+	defer release()
 	tmp := name + ".new"
 	err = os.WriteFile(tmp, data, private.File)
 	if err != nil {
-		return err
+		return errors.Join(err, os.Remove(tmp))
 	}
 	return os.Rename(tmp, name)
 }

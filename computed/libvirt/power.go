@@ -13,6 +13,7 @@ import (
 	virt "libvirt.org/go/libvirt"
 
 	"kilonova/computed"
+	"kilonova/room"
 	"kilonova/work"
 )
 
@@ -240,7 +241,7 @@ func (d *Driver) Suspend(ctx context.Context, uuid string) error {
 			return err
 		}
 		if active {
-			return dom.ManagedSave(0)
+			return d.save(dom)
 		}
 		saved, err := dom.HasManagedSaveImage(0)
 		if err != nil {
@@ -252,6 +253,24 @@ func (d *Driver) Suspend(ctx context.Context, uuid string) error {
 		return nil
 	})
 	return wrap(err, "suspend", uuid)
+}
+
+// savedGuests is where libvirtd puts the memory of suspended guests.
+const savedGuests = "/var/lib/libvirt/qemu/save"
+
+// save writes the guest's memory to disk, if that has room for all of it.
+func (d *Driver) save(dom *virt.Domain) error {
+	info, err := dom.GetInfo()
+	if err != nil {
+		return fmt.Errorf("look at the guest's memory: %w", err)
+	}
+	floor := room.Floor{Path: savedGuests, Keep: d.cfg.Floor.Keep, Probe: d.cfg.Floor.Probe}
+	release, err := floor.Hold(int64(info.Memory) << 10)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return dom.ManagedSave(0)
 }
 
 // SetPassword changes a user's password through the guest agent.

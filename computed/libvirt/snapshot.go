@@ -46,11 +46,12 @@ func (d *Driver) snapshot(ctx context.Context, uuid, format string, sink func(r 
 	}
 	defer os.RemoveAll(dir)
 	out := filepath.Join(dir, "disk")
-	if active {
-		err = d.copyLive(ctx, uuid, root, out, format)
-	} else {
-		err = d.img.convert(ctx, root, info.Formats[rootDisk], out, format)
-	}
+	err = d.spending(ctx, func(ctx context.Context) error {
+		if active {
+			return d.copyLive(ctx, uuid, root, out, format)
+		}
+		return d.img.convert(ctx, root, info.Formats[rootDisk], out, format)
+	})
 	if err != nil {
 		return err
 	}
