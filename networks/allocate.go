@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jmoiron/sqlx"
@@ -187,13 +188,14 @@ func (s *Service) bindServerPort(ctx context.Context, tx *schema.Tx, nic planned
 	}, nil
 }
 
-const portKeysOfServer = `SELECT id, uuid, project_id, made_for_server FROM ports WHERE device_id = ? AND nic >= 0`
+const portKeysOfServer = `SELECT id, uuid, project_id, made_for_server, binding_failure FROM ports WHERE device_id = ? AND nic >= 0`
 
 type heldPort struct {
 	Key       int64  `db:"id"`
 	ID        string `db:"uuid"`
 	ProjectID string `db:"project_id"`
 	Created   bool   `db:"made_for_server"`
+	Failure   string `db:"binding_failure"`
 }
 
 // held finds a server's ports. They are then changed by primary key: a change by device_id
@@ -240,19 +242,18 @@ func (s *Service) SetActive(ctx context.Context, q schema.Querier, serverID stri
 }
 
 const (
-	failPort   = `UPDATE ports SET status = ?, binding_failure = ?, updated_at = ? WHERE id = ?`
-	clearPorts = `UPDATE ports SET status = ?, binding_failure = '', updated_at = ? WHERE id IN (?) AND binding_failure <> ''`
+	failPort = `UPDATE ports SET status = ?, binding_failure = ?, updated_at = ? WHERE id = ?`
 )
 
 // Plugged keeps what a host says of plugging a server's ports: which of them it could not
 // plug, and why, or that all is well with them. Ports that are not the server's are left out.
 func (s *Service) Plugged(ctx context.Context, tx *schema.Tx, serverID string, failures []work.PortFailure) error {
-	if len(failures) == 0 {
-		return s.updatePorts(ctx, tx, serverID, clearPorts, statusActive, s.clock.Now())
-	}
 	ports, err := held(ctx, tx, serverID)
 	if err != nil {
 		return err
+	}
+	if len(failures) == 0 && slices.ContainsFunc(ports, func(p heldPort) bool { return p.Failure != "" }) {
+		return s.SetActive(ctx, tx, serverID, true)
 	}
 	for _, f := range failures {
 		for _, p := range ports {
