@@ -162,6 +162,9 @@ func Open(ctx context.Context, dsn string) (*DB, error) {
 // file whose name is a password.
 var mistyped = regexp.MustCompile(`^[^/.][^/]*:.*@|^[a-z]+://`)
 
+// IsFile reports whether an address is that of an SQLite file, as none is.
+func IsFile(dsn string) bool { return !isMySQL(dsn) }
+
 func isMySQL(dsn string) bool {
 	return strings.HasPrefix(dsn, "mysql:") || strings.Contains(dsn, "@tcp(") || strings.Contains(dsn, "@unix(")
 }

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"kilonova/computed"
 	"kilonova/hostnet"
+	"kilonova/schema"
 	"kilonova/work"
 )
 
@@ -43,6 +45,18 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	if err != nil {
 		return err
 	}
+	address, err := f.db.find()
+	if err != nil {
+		return err
+	}
+	if schema.IsFile(address) { // whose writers are those of one process
+		unlock, err := shareState(dir)
+		if err != nil {
+			return err
+		}
+		defer unlock()
+	}
+	mendFiles(dir)
 	l, err := f.listen.open()
 	if err != nil {
 		return err
@@ -57,7 +71,7 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 		return err
 	}
 	tidyImages(ctx, dir)
-	db, err := f.openDB(ctx, dir)
+	db, err := openDB(ctx, address, dir)
 	if err != nil {
 		return err
 	}
@@ -132,11 +146,12 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 	if err != nil {
 		return err
 	}
-	unlock, err := lockFile(dir, "computed-"+url.PathEscape(host)+".lock", fmt.Sprintf("another daemon of host %s runs on %s", host, dir))
+	unlock, err := lockFile(dir, "computed-"+url.PathEscape(host)+".lock", syscall.LOCK_EX, fmt.Sprintf("another daemon of host %s runs on %s", host, dir))
 	if err != nil {
 		return err
 	}
 	defer unlock()
+	mendFiles(dir)
 	machine, err := machineID(dir)
 	if err != nil {
 		return err

@@ -122,10 +122,7 @@ func TestWhatIsOpenIsMendedAtTheStart(t *testing.T) {
 	if f := doctor(t.Context()); f.ok || f.fine || !strings.Contains(f.what, "other accounts can reach") || !strings.Contains(f.mend, "chmod") {
 		t.Errorf("the doctor says %+v", f)
 	}
-	_, err = stateDir(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	mendFiles(dir)
 	open := wideOpen(t, dir)
 	if len(open) != 2 || open[0] != ". -rwx--x--x" || !strings.HasPrefix(open[1], "operator.log ") {
 		t.Errorf("left open: %q", open)

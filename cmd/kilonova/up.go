@@ -5,10 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -89,6 +92,7 @@ func up(ctx context.Context, f *upFlags) error {
 		return err
 	}
 	defer unlock()
+	mendFiles(dir)
 	l, err := f.listen.open()
 	if err != nil {
 		return err
@@ -199,32 +203,56 @@ func stateDir(path string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("make the state folder: %w", err)
 	}
-	mendFiles(dir)
 	return dir, nil
 }
 
 // lockState keeps a second cloud off the same state folder.
 func lockState(dir string) (func(), error) {
-	return lockFile(dir, "lock", fmt.Sprintf("another kilonova runs on %s", dir))
+	return lockFile(dir, "lock", syscall.LOCK_EX, fmt.Sprintf("another kilonova runs on %s", dir))
 }
 
-// lockFile locks a file of the state folder until the process ends or the function that it
-// gives is called. Held by another process, it is refused with these words.
-func lockFile(dir, name, held string) (func(), error) {
-	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, 0o600)
+// shareState keeps a cloud in one process off the state folder of others that share it, and
+// them off its.
+func shareState(dir string) (func(), error) {
+	return lockFile(dir, "lock", syscall.LOCK_SH, fmt.Sprintf("another kilonova runs on %s", dir))
+}
+
+// lockFile locks a file of the state folder, for itself or with others, until the process
+// ends or the function that it gives is called. Held by another process, it is refused with
+// these words, and which process it is.
+func lockFile(dir, name string, how int, held string) (func(), error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_RDWR, private.File)
 	if err != nil {
 		return nil, fmt.Errorf("lock the state folder: %w", err)
 	}
 	// A cloud that was just killed may still be on its way out.
 	for range 50 {
-		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
 		if err == nil {
-			return func() { _ = f.Close() }, nil // closing unlocks
+			return func() { _ = f.Close() }, signed(f) // closing unlocks
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	_ = f.Close() // it is not ours
+	by, _ := io.ReadAll(io.LimitReader(f, 20)) // without it less is said
+	_ = f.Close()                              // it is not ours
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(by))); err == nil {
+		held += fmt.Sprintf(": process %d", pid)
+	}
 	return nil, errors.New(held)
+}
+
+// signed writes into a file that is locked who did that; of several, the last. A full disk
+// keeps nobody from starting.
+func signed(f *os.File) error {
+	err := f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
+	}
+	if err != nil && !room.Full(err) {
+		_ = f.Close() // the first error is the one to tell
+		return fmt.Errorf("sign the lock: %w", err)
+	}
+	return nil
 }
 
 // openDB opens the database that the flags name, or the state folder's.

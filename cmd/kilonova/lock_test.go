@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// photographed is what a folder holds, as far as its names, sizes, modes and times tell.
+func photographed(t *testing.T, dir string) string {
+	t.Helper()
+	var out strings.Builder
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			fmt.Fprintln(&out, path, info.Mode(), info.Size(), info.ModTime().UnixNano())
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
+
+// A folder with an SQLite file is one cloud's: what else would run on it is refused, told
+// who is there, and leaves everything as it was.
+func TestOneCloudOnAFolder(t *testing.T) {
+	dir := keptCloud(t)
+	err := os.Chmod(filepath.Join(dir, "openrc"), 0o644) // which a start would mend
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := photographed(t, dir)
+	flags := func() *upFlags {
+		return &upFlags{stateDir: dir, simHosts: 1, driver: driverFlags{kind: driverSim}, listen: listenFlags{address: "127.0.0.1:0"}}
+	}
+	for name, start := range map[string]func(ctx context.Context) error{
+		"up":  func(ctx context.Context) error { return up(ctx, flags()) },
+		"api": func(ctx context.Context) error { return api(ctx, flags(), "") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			err := start(ctx)
+			if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+				t.Errorf("%s beside a cloud on the same folder: %v", name, err)
+			}
+		})
+	}
+	t.Cleanup(func() {
+		if after := photographed(t, dir); after != before {
+			t.Errorf("what was refused changed something:\n%s\nto\n%s", before, after)
+		}
+	})
+}
+
+// API processes may share a folder; a cloud in one process does not join them.
+func TestAPIsShareAFolder(t *testing.T) {
+	dir := t.TempDir()
+	first, err := shareState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := shareState(dir)
+	if err != nil {
+		t.Fatalf("a second API on the folder: %v", err)
+	}
+	first()
+	_, err = lockState(dir)
+	if err == nil {
+		t.Error("a cloud joined an API")
+	}
+	second()
+	only, err := lockState(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	only()
+}
