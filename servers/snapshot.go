@@ -3,6 +3,8 @@ package servers
 import (
 	"net/http"
 
+	"github.com/google/uuid"
+
 	"kilonova/compat"
 	"kilonova/servers/lifecycle"
 )
@@ -30,15 +32,15 @@ func (s *Service) createImage(w http.ResponseWriter, r *compat.Request) error {
 			return err
 		}
 	}
-	wanted := &lifecycle.SnapshotWanted{Name: body.CreateImage.Name, Metadata: body.CreateImage.Metadata}
+	wanted := lifecycle.SnapshotWanted{ImageID: uuid.NewString(), Name: body.CreateImage.Name, Metadata: body.CreateImage.Metadata}
 	_, err = s.Life.Act(r.Context(), r.Caller, v, lifecycle.OpCreateImage, wanted)
 	if err != nil {
 		return err
 	}
 	if answersImageID.Has(r.Version) {
-		return r.Answer(w, map[string]string{"image_id": wanted.Image.ID})
+		return r.Answer(w, map[string]string{"image_id": wanted.ImageID})
 	}
-	w.Header().Set("Location", r.SelfURL("/images/"+wanted.Image.ID))
+	w.Header().Set("Location", r.SelfURL("/images/"+wanted.ImageID))
 	return r.Answer(w, nil)
 }
 

@@ -27,6 +27,7 @@ type cloud struct {
 	t      *testing.T
 	db     *schema.DB
 	s      *Service
+	net    *networks.Service
 	hosts  *hosts.Service
 	quotas *quotas.Service
 }
@@ -45,17 +46,18 @@ func newCloud(t *testing.T, db *schema.DB) *cloud {
 	t.Helper()
 	ctx := context.Background()
 	c := &cloud{t: t, db: db, hosts: hosts.New(db, nil), quotas: quotas.New(db, nil)}
-	net, err := networks.New(networks.Config{DB: db, Owner: ours})
+	var err error
+	c.net, err = networks.New(networks.Config{DB: db, Owner: ours})
 	c.must(err)
-	c.must(net.Bootstrap(ctx))
+	c.must(c.net.Bootstrap(ctx))
 	key, err := secrets.Random().Host("every host")
 	c.must(err)
 	for i := range 2 {
 		c.must(c.hosts.Add(ctx, fmt.Sprintf("host-%d", i+1), work.HostInfo{VCPUs: 16, MemoryMB: 32768, DiskGB: 500, Arch: "x86_64"}))
 	}
 	c.exec("UPDATE hosts SET last_seen = ?, public_key = ?", schema.MicrosOf(time.Now().Add(time.Hour)), key.Public())
-	c.s = New(Config{DB: db, Bell: work.NewBells(), Networks: net, Quotas: c.quotas, Hosts: c.hosts})
-	net.PortsChanged = c.s.PortsChanged
+	c.s = New(Config{DB: db, Bell: work.NewBells(), Networks: c.net, Quotas: c.quotas, Hosts: c.hosts})
+	c.net.PortsChanged = c.s.PortsChanged
 	return c
 }
 
@@ -90,7 +92,7 @@ func (c *cloud) noQuota() {
 // wanted is a good request for n servers, each with a port.
 func (c *cloud) wanted(name string, n int) *Launch {
 	c.t.Helper()
-	nets, err := c.s.Networks.Plan(c.t.Context(), member, networks.Requested{Mode: "default"}, nil, 1)
+	nets, err := c.net.Plan(c.t.Context(), member, networks.Requested{Mode: "default"}, nil, 1)
 	c.must(err)
 	return &Launch{Caller: member, Nets: nets, Min: n, Max: n, AdminPass: "secret", Template: &Server{
 		ProjectID: ours, UserID: member.UserID, Name: name, FlavorID: "1", FlavorName: "m1.tiny", VCPUs: 1, MemoryMB: 512, RootGB: 1,

@@ -8,8 +8,6 @@ import (
 	"github.com/google/uuid"
 
 	"kilonova/hosts"
-	"kilonova/images"
-	"kilonova/networks"
 	"kilonova/quotas"
 	"kilonova/schema"
 	"kilonova/secrets"
@@ -22,8 +20,8 @@ type Config struct {
 	Clock    schema.Clock
 	Log      *slog.Logger
 	Bell     work.Bell
-	Images   *images.Service
-	Networks *networks.Service
+	Images   Images
+	Networks Ports
 	Quotas   *quotas.Service
 	Hosts    *hosts.Service
 

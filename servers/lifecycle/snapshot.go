@@ -7,11 +7,12 @@ import (
 	"kilonova/work"
 )
 
-// SnapshotWanted is what a snapshot is asked to be, and then its image.
+// SnapshotWanted is what a snapshot is asked to be. Its image's id is chosen before the
+// transaction: every attempt makes the same image.
 type SnapshotWanted struct {
+	ImageID  string
 	Name     string
 	Metadata map[string]string
-	Image    *images.Image
 }
 
 func prepareSnapshot(b *beginning) (*work.Args, error) {
@@ -19,13 +20,13 @@ func prepareSnapshot(b *beginning) (*work.Args, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := b.input.(*SnapshotWanted)
+	wanted := b.input.(SnapshotWanted)
 	// With the work that fills it or not at all: nothing would end an image alone.
-	wanted.Image, err = b.s.Images.CreateSnapshot(b.ctx, b.tx, b.caller, b.s.snapshotOf(b.v, wanted.Name, wanted.Metadata))
+	img, err := b.s.Images.CreateSnapshot(b.ctx, b.tx, b.caller, snapshotOf(b.v, wanted))
 	if err != nil {
 		return nil, err
 	}
-	args.Upload = &work.Transfer{ImageID: wanted.Image.ID}
+	args.Upload = &work.Transfer{ImageID: img.ID}
 	return args, nil
 }
 
@@ -37,7 +38,7 @@ func inherited(name string) bool {
 		"owner_specified.openstack.sha256", "owner_specified.openstack.object"}, name)
 }
 
-func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string) images.Snapshot {
+func snapshotOf(v *Server, wanted SnapshotWanted) images.Snapshot {
 	var base work.Image
 	Decode(v.ImageMeta, &base)
 	properties := map[string]string{}
@@ -47,11 +48,11 @@ func (s *Service) snapshotOf(v *Server, name string, metadata map[string]string)
 		}
 	}
 	properties["image_type"] = "snapshot"
-	for k, val := range metadata {
+	for k, val := range wanted.Metadata {
 		properties[k] = val
 	}
 	properties["instance_uuid"] = v.UUID
 	properties["user_id"] = v.UserID
-	return images.Snapshot{Name: name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
+	return images.Snapshot{ID: wanted.ImageID, Name: wanted.Name, Properties: properties, DiskFormat: "qcow2", ContainerFormat: "bare",
 		MinDisk: int64(max(base.MinDiskGB, v.RootGB)), BaseImageID: v.ImageID}
 }
