@@ -259,6 +259,10 @@ const (
 	tableLockWait = "30" // seconds; a migration is under way
 )
 
+// longestSilence is how long the server may say nothing to a statement before the connection
+// is given up: a machine that froze hangs up nowhere. It is longer than any wait for a lock.
+const longestSilence = 40 * time.Second
+
 func openMySQL(ctx context.Context, dsn string) (*DB, error) {
 	cfg, err := mysqlConfig(dsn)
 	if err != nil {
@@ -271,6 +275,9 @@ func openMySQL(ctx context.Context, dsn string) (*DB, error) {
 	}
 	setParam(cfg, "innodb_lock_wait_timeout", rows)
 	setParam(cfg, "lock_wait_timeout", tableLockWait)
+	if cfg.ReadTimeout == 0 {
+		cfg.ReadTimeout, cfg.WriteTimeout = longestSilence, longestSilence
+	}
 	db.DB, err = pool(cfg, reads)
 	if err != nil {
 		return nil, err
