@@ -108,6 +108,7 @@ func Fail(w http.ResponseWriter, r *http.Request, write FaultWriter, err error) 
 	f := AsFault(err)
 	switch {
 	case f.Code < 500:
+	case errors.Is(err, schema.ErrScarce): // the log would take what disk there is
 	case errors.Is(r.Context().Err(), context.Canceled):
 		slog.DebugContext(r.Context(), "client went away", "request_id", RequestID(r.Context()),
 			"method", r.Method, "path", clip(r.URL.Path), "err", cause(f, err))

@@ -57,11 +57,25 @@ func TestFail(t *testing.T) {
 // A full disk is no failure of the program: whoever asked may ask again, in every service.
 func TestAFullDiskIsA503(t *testing.T) {
 	err := fmt.Errorf("write image row: %w", syscall.ENOSPC)
+	quiet := fmt.Errorf("write image row: %w", schema.ErrScarce)
+	var log bytes.Buffer
+	was := slog.Default()
+	slog.SetDefault(slog.New(slog.NewTextHandler(&log, nil)))
+	defer slog.SetDefault(was)
 	for name, write := range map[string]compat.FaultWriter{"compute": compat.ComputeFault, "identity": compat.TitledFault, "network": compat.NeutronFault, "image": compat.FrameworkFault} {
 		w := httptest.NewRecorder()
 		compat.Fail(w, httptest.NewRequest("POST", "/", nil), write, err)
 		if w.Code != http.StatusServiceUnavailable || w.Header().Get("Retry-After") == "" || !strings.Contains(w.Body.String(), "has no disk left") || strings.Contains(w.Body.String(), "ENOSPC") {
 			t.Errorf("%s: %d %v %s", name, w.Code, w.Header(), w.Body)
+		}
+		if !strings.Contains(log.String(), "no space left") {
+			t.Errorf("%s: the log says %q", name, log.String())
+		}
+		log.Reset()
+		w = httptest.NewRecorder()
+		compat.Fail(w, httptest.NewRequest("POST", "/", nil), write, quiet)
+		if w.Code != http.StatusServiceUnavailable || log.Len() > 0 {
+			t.Errorf("%s, what can wait: %d, and the log says %q", name, w.Code, log.String())
 		}
 	}
 }

@@ -76,3 +76,57 @@ func TestPoisonImagesStopNobody(t *testing.T) {
 		}
 	})
 }
+
+// TestDataThatCannotBeRemovedStopsNobody: a deleted image whose data stays on the disk, and a
+// stray file that does, are tried again later, and those behind them go.
+func TestDataThatCannotBeRemovedStopsNobody(t *testing.T) {
+	each(t, func(t *testing.T, c *cloud) {
+		stuck, behind := c.active(alice), c.active(alice)
+		_, held := c.usage("p1")
+		data := map[string]string{}
+		for _, id := range []string{stuck, behind} {
+			var name string
+			err := c.db.Get(&name, "SELECT data_file FROM images WHERE uuid = ?", id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data[id] = filepath.Join(c.dir, name)
+		}
+		// A folder with something in it stands for what cannot be removed.
+		block := func(path string) {
+			t.Helper()
+			err := os.RemoveAll(path)
+			if err == nil {
+				err = os.MkdirAll(filepath.Join(path, "x"), 0o700)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		block(data[stuck])
+		for _, id := range []string{stuck, behind} {
+			_, err := c.db.Exec("UPDATE images SET status = 'deleted', deleted_at = 1, upload = 'purge', beat = 1 WHERE uuid = ?", id)
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := c.s.sweep(context.Background())
+		if err == nil || !strings.Contains(err.Error(), stuck) {
+			t.Errorf("the sweep says %v", err)
+		}
+		if _, err := os.Stat(data[behind]); err == nil {
+			t.Error("the data behind it stayed")
+		}
+		if _, left := c.usage("p1"); left != held/2 {
+			t.Errorf("%d of %d bytes are held: what is on the disk is, and no more", left, held)
+		}
+		err = os.RemoveAll(data[stuck])
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.keep()
+		if _, left := c.usage("p1"); left != 0 {
+			t.Errorf("%d bytes are held when all is gone", left)
+		}
+	})
+}

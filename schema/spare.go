@@ -164,8 +164,9 @@ func (db *DB) KeepSpare(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// errScarce refuses what can wait.
-var errScarce = fmt.Errorf("the database's disk is nearly full: %w", room.ErrFull)
+// ErrScarce refuses what can wait. It is told once that the disk is scarce, not of each that
+// is refused.
+var ErrScarce = fmt.Errorf("the database's disk is nearly full: %w", room.ErrFull)
 
 type spareKey struct{}
 
@@ -181,7 +182,7 @@ func (db *DB) Spare(ctx context.Context) context.Context {
 
 func spared(ctx context.Context) error {
 	if ctx.Value(spareKey{}) != nil {
-		return errScarce
+		return ErrScarce
 	}
 	return nil
 }

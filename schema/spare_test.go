@@ -181,7 +181,7 @@ func TestFull(t *testing.T) {
 		{&mysql.MySQLError{Number: 1114}, true},
 		{&mysql.MySQLError{Number: 1021}, true},
 		{&mysql.MySQLError{Number: 1062}, false},
-		{room.ErrFull, true}, {errScarce, true}, {syscall.ENOSPC, true}, {errors.New("x"), false}, {nil, false},
+		{room.ErrFull, true}, {ErrScarce, true}, {syscall.ENOSPC, true}, {errors.New("x"), false}, {nil, false},
 	} {
 		if Full(fmt.Errorf("do a thing: %w", tt.err)) != tt.want {
 			t.Errorf("Full(%#v) is %v", tt.err, !tt.want)

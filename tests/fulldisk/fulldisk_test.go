@@ -181,7 +181,7 @@ func (c *cloud) gone(server string) {
 
 func (c *cloud) eventually(what string, so func() bool) {
 	c.t.Helper()
-	for range 400 {
+	for range 1200 {
 		if so() {
 			return
 		}
@@ -212,6 +212,7 @@ func (c *cloud) reads() {
 // nothing else is: the cloud reads, makes, deletes and starts again, and takes uploads when
 // others are deleted.
 func TestUploadsStopNobody(t *testing.T) {
+	t.Parallel()
 	c := start(t, "--image-quota", "unlimited")
 	boot := c.image()
 	if code := c.upload(boot, 4096, true); code != 204 {
@@ -272,6 +273,7 @@ func TestUploadsStopNobody(t *testing.T) {
 // TestAProjectStopsAtItsQuota: without a word from the operator one project alone does not
 // get as far as the floor.
 func TestAProjectStopsAtItsQuota(t *testing.T) {
+	t.Parallel()
 	c := start(t)
 	for n := 0; ; n++ {
 		if code := c.upload(c.image(), 1<<20, true); code == 204 {
@@ -291,6 +293,7 @@ func TestAProjectStopsAtItsQuota(t *testing.T) {
 // to whoever makes something that it has to wait. When there is room it does all again, by
 // itself.
 func TestADiskThatOthersFilled(t *testing.T) {
+	t.Parallel()
 	c := start(t)
 	boot := c.image()
 	if code := c.upload(boot, 1<<20, true); code != 204 {
