@@ -167,13 +167,9 @@ func (k *keyRing) load(stamp string) error {
 		if e.IsDir() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		raw, err := os.ReadFile(filepath.Join(k.dir, "public", e.Name()))
+		pub, err := readPublic(filepath.Join(k.dir, "public", e.Name()))
 		if err != nil {
-			return err
-		}
-		pub, err := jwt.ParseECPublicKeyFromPEM(raw)
-		if err != nil || pub.Curve != elliptic.P256() {
-			slog.Warn("a file among the token keys holds no P-256 public key", "file", e.Name())
+			slog.Warn("a file among the token keys is passed over", "file", e.Name(), "err", err)
 			continue
 		}
 		if !out.private.PublicKey.Equal(pub) {
@@ -182,6 +178,28 @@ func (k *keyRing) load(stamp string) error {
 	}
 	k.loaded.Store(out)
 	return nil
+}
+
+// readPublic reads a file that should hold a key, and may be anything: a pipe that nobody
+// writes to, a link to nowhere, another's.
+func readPublic(path string) (*ecdsa.PublicKey, error) {
+	const largest = 1 << 16
+	info, err := os.Stat(path)
+	if err == nil && (!info.Mode().IsRegular() || info.Size() > largest) {
+		err = errors.New("it is no file of a key's size")
+	}
+	if err != nil {
+		return nil, err
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pub, err := jwt.ParseECPublicKeyFromPEM(raw)
+	if err == nil && pub.Curve != elliptic.P256() {
+		err = errors.New("it holds no P-256 public key")
+	}
+	return pub, err
 }
 
 // reload reads the files again if one has changed, and says whether it did. Keys that

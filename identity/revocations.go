@@ -2,7 +2,9 @@ package identity
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -25,13 +27,14 @@ const (
 	selectVersion     = `SELECT version FROM identity_version WHERE id = 1`
 	bumpVersion       = `UPDATE identity_version SET version = version + 1 WHERE id = 1`
 	selectRevocations = `
-SELECT audit_id, user_id, scope, domain_id, issued_before
+SELECT id, audit_id, user_id, scope, domain_id, issued_before, expires_at
 FROM identity_revocations
 WHERE version > ? AND expires_at > ?`
 	insertRevocation = `
 INSERT INTO identity_revocations (version, audit_id, user_id, scope, domain_id, issued_before, expires_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)`
 	deleteRevocations = `DELETE FROM identity_revocations WHERE expires_at < ?`
+	mendRevocation    = `UPDATE identity_revocations SET issued_before = ?, expires_at = ? WHERE id = ?`
 )
 
 // revocation says which tokens are worth nothing: those of the audit id, of the user, of
@@ -41,7 +44,59 @@ type revocation struct {
 	UserID       string        `db:"user_id"`
 	Scope        string        `db:"scope"`
 	DomainID     string        `db:"domain_id"`
-	IssuedBefore schema.Micros `db:"issued_before"`
+	IssuedBefore schema.Micros `db:"-"`
+}
+
+// storedRevocation is a revocation as it is read: SQLite keeps what it is given, whatever the
+// column is for, and so does a damaged file.
+type storedRevocation struct {
+	ID int64 `db:"id"`
+	revocation
+	Issued  moment `db:"issued_before"`
+	Expires moment `db:"expires_at"`
+}
+
+// moment reads a time, and anything else without an error.
+type moment struct {
+	at schema.Micros
+	ok bool
+}
+
+// Scan is called by database/sql.
+func (m *moment) Scan(src any) error {
+	var n sql.NullInt64
+	err := n.Scan(src)
+	m.at, m.ok = schema.Micros(n.Int64), err == nil && n.Valid
+	return nil
+}
+
+// readRevocations gives those since a version. One whose time cannot be read counts as made
+// now: it stops no other, and no token of the past gets by it.
+func (s *Service) readRevocations(ctx context.Context, since int64) (events []revocation, broken []storedRevocation, err error) {
+	var rows []storedRevocation
+	now := s.now()
+	err = s.db.SelectContext(ctx, &rows, selectRevocations, since, now)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read revocations: %w", err)
+	}
+	for i := range rows {
+		row := &rows[i]
+		if !row.Issued.ok || !row.Expires.ok {
+			slog.ErrorContext(ctx, "a revocation cannot be read; it counts as made now", "id", row.ID)
+			if !row.Issued.ok {
+				row.Issued.at = now
+			}
+			broken = append(broken, *row)
+		}
+		row.IssuedBefore = row.Issued.at
+		events = append(events, row.revocation)
+	}
+	return events, broken, nil
+}
+
+// revokedUntil is when no token can be alive any more that was issued up to now.
+func (s *Service) revokedUntil(now schema.Micros) schema.Micros {
+	return now + schema.Micros((s.cfg.TokenTTL + expiredWindow).Microseconds())
 }
 
 // key is what a revocation is remembered under, and looked for by revocations.hit.
@@ -153,10 +208,9 @@ func (s *Service) pollLocked(ctx context.Context) error {
 		if version < known {
 			known = 0 // the database went back to a backup
 		}
-		var events []revocation
-		err = s.db.SelectContext(ctx, &events, selectRevocations, known, s.now())
+		events, _, err := s.readRevocations(ctx, known)
 		if err != nil {
-			return fmt.Errorf("read revocations: %w", err)
+			return err
 		}
 		s.revoked.add(events)
 		s.version.Store(version)
@@ -166,7 +220,7 @@ func (s *Service) pollLocked(ctx context.Context) error {
 }
 
 // purge removes revocations that no living token can meet, from the database by one
-// process of the cluster and from memory by each.
+// process of the cluster and from memory by each. The one also writes anew what cannot be read.
 func (s *Service) purge(ctx context.Context, holder string) error {
 	now := s.now()
 	got, err := s.db.Lease(ctx, "identity-purge", holder, now, time.Minute)
@@ -176,15 +230,28 @@ func (s *Service) purge(ctx context.Context, holder string) error {
 	if err != nil {
 		return err
 	}
+	broken, err := s.rereadRevocations(ctx)
+	if err != nil || !got {
+		return err
+	}
+	_, err = schema.EachRow(ctx, broken, func(ctx context.Context, row *storedRevocation) error {
+		_, err := s.db.ExecContext(ctx, mendRevocation, row.Issued.at, s.revokedUntil(now), row.ID)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("mend revocations: %w", err)
+	}
+	return nil
+}
+
+func (s *Service) rereadRevocations(ctx context.Context) (broken []storedRevocation, err error) {
 	s.pollMu.Lock()
 	defer s.pollMu.Unlock()
-	var all []revocation
-	err = s.db.SelectContext(ctx, &all, selectRevocations, 0, now)
-	if err != nil {
-		return fmt.Errorf("read revocations: %w", err)
+	all, broken, err := s.readRevocations(ctx, 0)
+	if err == nil {
+		s.revoked.replace(all)
 	}
-	s.revoked.replace(all)
-	return nil
+	return broken, err
 }
 
 // change is a transaction that may alter what issued tokens are worth. It holds the version
@@ -225,8 +292,7 @@ func (s *Service) change(ctx context.Context, fn func(*change) error) error {
 // revoke makes all tokens that e matches and that exist now worth nothing.
 func (c *change) revoke(ctx context.Context, e revocation) error {
 	now := c.s.tick()
-	until := now + schema.Micros((c.s.cfg.TokenTTL + expiredWindow).Microseconds())
-	_, err := c.ExecContext(ctx, insertRevocation, c.version, e.AuditID, e.UserID, e.Scope, e.DomainID, now, until)
+	_, err := c.ExecContext(ctx, insertRevocation, c.version, e.AuditID, e.UserID, e.Scope, e.DomainID, now, c.s.revokedUntil(now))
 	if err != nil {
 		return fmt.Errorf("revoke tokens: %w", err)
 	}

@@ -120,23 +120,14 @@ func (s *Service) Run(ctx context.Context) {
 	holder := uuid.NewString()
 	var purged time.Time
 	for {
-		err := s.poll(ctx)
-		if err != nil && ctx.Err() == nil {
-			slog.WarnContext(ctx, "reading identity changes failed", "err", err)
-		}
-		changed, err := s.keys.reload()
-		if err != nil {
-			slog.WarnContext(ctx, "reading token keys failed; the old ones stay in use", "err", err)
-		}
-		if changed {
-			s.tokens.Purge() // a key may have been withdrawn
-		}
+		tasks := []func(context.Context) error{s.poll, s.reloadKeys}
 		if time.Since(purged) > purgeEvery {
 			purged = time.Now()
-			err := s.purge(ctx, holder)
-			if err != nil && ctx.Err() == nil {
-				slog.WarnContext(ctx, "removing old revocations failed", "err", err)
-			}
+			tasks = append(tasks, func(ctx context.Context) error { return s.purge(ctx, holder) })
+		}
+		err := schema.Tasks(ctx, tasks...)
+		if err != nil && ctx.Err() == nil {
+			slog.WarnContext(ctx, "keeping up identity failed", "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -144,6 +135,18 @@ func (s *Service) Run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// reloadKeys notices new key files. What was accepted before may be by a key that is gone.
+func (s *Service) reloadKeys(context.Context) error {
+	changed, err := s.keys.reload()
+	if err != nil {
+		return fmt.Errorf("the old token keys stay in use: %w", err)
+	}
+	if changed {
+		s.tokens.Purge()
+	}
+	return nil
 }
 
 // base is where this service is reached by the client of r.
