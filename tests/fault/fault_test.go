@@ -48,14 +48,26 @@ func seconds(t *testing.T) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// binary builds the program once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "kilonova-fault-")
-	if err != nil {
-		return "", err
+// binary builds the program once, in a folder that goes with the tests.
+var (
+	binary = sync.OnceValues(func() (string, error) {
+		var err error
+		binaryDir, err = os.MkdirTemp("", "kilonova-fault-")
+		if err != nil {
+			return "", err
+		}
+		return program.Build(binaryDir, "kilonova")
+	})
+	binaryDir string // "" until it was built
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if binaryDir != "" {
+		_ = os.RemoveAll(binaryDir) // nothing runs from it any more
 	}
-	return program.Build(dir, "kilonova")
-})
+	os.Exit(code)
+}
 
 // part is a process of the cloud that may be killed and started again.
 type part struct {
