@@ -241,9 +241,7 @@ func (s *Service) SetActive(ctx context.Context, q schema.Querier, serverID stri
 	return s.updatePorts(ctx, q, serverID, setStatus, status, s.clock.Now())
 }
 
-const (
-	failPort = `UPDATE ports SET status = ?, binding_failure = ?, updated_at = ? WHERE id = ?`
-)
+const failPort = `UPDATE ports SET status = ?, binding_failure = ?, updated_at = ? WHERE id = ?`
 
 // Plugged keeps what a host says of plugging a server's ports: which of them it could not
 // plug, and why, or that all is well with them. Ports that are not the server's are left out.
