@@ -226,7 +226,7 @@ func openSQLite(ctx context.Context, path string) (*DB, error) {
 	}
 	writes.SetMaxOpenConns(1)
 	writes.SetMaxIdleConns(1)
-	return &DB{DB: db, Dialect: SQLite, spare: spare, writer: &writer{path: path, pool: writes, spare: spare, log: logFor(spare.disk)}}, nil
+	return &DB{DB: db, Dialect: SQLite, spare: spare, writer: &writer{path: path, pool: writes, patience: groupTime, spare: spare, log: logFor(spare.disk)}}, nil
 }
 
 // sqliteAddress is the driver's address of the file at path. A commit is on the disk when it

@@ -21,6 +21,8 @@ import (
 //
 // The work of a turn runs on its caller's own goroutine.
 type writer struct {
+	patience time.Duration // groupTime, but in tests
+
 	path  string
 	pool  *sqlx.DB // of one connection
 	spare *spare
@@ -263,7 +265,7 @@ func (w *writer) leave(g *group, failed error, alone bool) error {
 		w.pass()
 		return firstOf(failed, err)
 	}
-	if !alone && g.size < groupSize && time.Since(g.began) < groupTime && w.others() {
+	if !alone && g.size < groupSize && time.Since(g.began) < w.patience && w.others() {
 		w.pass()
 		<-g.done
 	} else {
