@@ -20,7 +20,7 @@ import (
 // layers are the floors of the house, from the ground up: a package imports only from
 // floors below its own, or what its own line in beside names.
 var layers = [][]string{
-	{"work", "hostnet", "private", "room", "diskformat", "tempest-lite"},
+	{"work", "hostnet", "private", "room", "diskformat", "settings", "tempest-lite"},
 	{"schema", "secrets"},
 	{"compat", "metadata"},
 	{"identity", "computed", "front"},

@@ -7,6 +7,7 @@ STATE=${KILONOVA_STATE:-$ROOT/.state}
 OSC_HEAD=$CACHE/venv-osc-head
 OSC_6=$CACHE/venv-osc-6
 PATH=$PATH:/usr/local/go/bin:/usr/local/sbin:/usr/sbin:/sbin
+export KILONOVA_CONFIG=${KILONOVA_CONFIG:-/dev/null} # not that of a cloud which the machine runs
 mkdir -p "$CACHE"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }

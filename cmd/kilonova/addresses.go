@@ -1,12 +1,9 @@
 package main
 
 import (
-	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
-	"net/url"
-	"strings"
 )
 
 // addresses are how others reach the listener.
@@ -20,29 +17,15 @@ type addresses struct {
 // request; what cannot follow one names the listener, or, where that stands for all
 // addresses of the machine, the machine's own one: a loopback address would send every
 // other machine to itself.
-func addressesOf(scheme, listen, public, internal string) (addresses, error) {
-	a := addresses{}
-	for _, u := range []struct {
-		flag, given string
-		to          *string
-	}{{"--public-url", public, &a.public}, {"--internal-url", internal, &a.internal}} {
-		if u.given == "" {
-			continue
-		}
-		at, err := url.Parse(u.given)
-		if err != nil || at.Scheme != "http" && at.Scheme != "https" || at.Host == "" || at.RawQuery != "" || at.Fragment != "" {
-			return a, fmt.Errorf("%s %q is not an address like http://cloud.example:8774", u.flag, u.given)
-		}
-		*u.to = strings.TrimSuffix(u.given, "/")
-	}
-	a.local = a.public
+func addressesOf(scheme, listen string, cfg apiConfig) addresses {
+	a := addresses{public: string(cfg.PublicURL), internal: string(cfg.InternalURL), local: string(cfg.PublicURL)}
 	if a.local == "" {
 		a.local = scheme + "://" + reachable(listen)
 	}
 	if a.internal == "" {
 		a.internal = a.local
 	}
-	return a, nil
+	return a
 }
 
 // reachable gives host:port of a listener in which an address that stands for all of the

@@ -24,15 +24,24 @@ func TestAddressesOf(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := addressesOf("http", tt.listen, tt.public, tt.internal)
-			if err != nil || got != tt.want {
-				t.Errorf("%+v, %v; want %+v", got, err, tt.want)
+			var cfg apiConfig
+			for text, into := range map[string]*address{tt.public: &cfg.PublicURL, tt.internal: &cfg.InternalURL} {
+				if text == "" {
+					continue
+				}
+				err := into.Set(text)
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := addressesOf("http", tt.listen, cfg); got != tt.want {
+				t.Errorf("%+v; want %+v", got, tt.want)
 			}
 		})
 	}
 	for _, bad := range []string{"cloud.example", "ftp://cloud.example", "http://", "http://a?b", "http://a#b", "http://a b"} {
-		_, err := addressesOf("http", "127.0.0.1:1", bad, "")
-		_, err2 := addressesOf("http", "127.0.0.1:1", "", bad)
+		_, err := ran(t, "", "up", "--public-url", bad)
+		_, err2 := ran(t, "", "api", "--internal-url", bad)
 		if err == nil || err2 == nil {
 			t.Errorf("%q was taken for an address", bad)
 		}

@@ -15,37 +15,21 @@ import (
 	"kilonova/work"
 )
 
-func apiCommand() *cobra.Command {
-	var f upFlags
-	var bell string
+func apiCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "api", Short: "Run the HTTP services; as many as you like on one database", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return api(c.Context(), &f, bell) },
+		RunE: func(c *cobra.Command, _ []string) error { return api(c.Context(), p.config) },
 	}
-	fl := cmd.Flags()
-	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of images and keys, shared by all API processes")
-	f.listen.add(fl)
-	f.db.add(fl, "database address (an SQLite file in the state folder if there is none)")
-	f.addURLs(fl)
-	f.addTenantRanges(fl)
-	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what their host reaches`)
-	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
-	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients (the certificate itself if empty)")
-	f.disk.add(fl)
-	f.disk.addQuota(fl)
-	fl.StringVar(&bell, "doorbell", "", "UDP address at which hosts ring when work is done (none if empty: a short poll finds it)")
+	p.set.AddFlags(cmd.Flags(), "api")
 	return cmd
 }
 
-func api(ctx context.Context, f *upFlags, bellAddress string) error {
-	if f.disk.badEnv != nil {
-		return f.disk.badEnv
-	}
-	dir, err := stateDir(f.stateDir)
+func api(ctx context.Context, cfg *config) error {
+	dir, err := stateDir(cfg.StateDir)
 	if err != nil {
 		return err
 	}
-	address, err := f.db.find()
+	address, err := cfg.Database.find()
 	if err != nil {
 		return err
 	}
@@ -57,19 +41,12 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 		defer unlock()
 	}
 	mendFiles(dir)
-	l, err := f.listen.open()
+	l, err := cfg.Listen.open()
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	tenants, err := rangesOf("tenant-ranges", f.tenantRanges)
-	if err != nil {
-		return err
-	}
-	at, err := addressesOf(l.scheme(), l.Addr().String(), f.publicURL, f.internalURL)
-	if err != nil {
-		return err
-	}
+	at := addressesOf(l.scheme(), l.Addr().String(), cfg.API)
 	tidyImages(ctx, dir)
 	db, err := openDB(ctx, address, dir)
 	if err != nil {
@@ -78,19 +55,18 @@ func api(ctx context.Context, f *upFlags, bellAddress string) error {
 	defer db.Close()
 	bells := work.NewBells()
 	ringer := &hostBell{}
-	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Disk: f.disk, Bell: ringer, Bells: bells})
+	c, err := newCloud(ctx, db, cfg.cloud(dir, at, ringer, bells))
 	if err != nil {
 		return err
 	}
 	ringer.to = work.NewUDPBell(c.hosts.Doorbell)
-	if bellAddress != "" {
-		err = relay(ctx, bellAddress, bells, work.API)
+	if cfg.Bells.Own != "" {
+		err = relay(ctx, cfg.Bells.Own, bells, work.API)
 		if err != nil {
 			return err
 		}
 	}
-	return runAll(ctx, l, c, nil, dir, at.local, f.authority())
+	return runAll(ctx, l, c, nil, dir, at.local, cfg.authority())
 }
 
 // hostBell rings hosts on other machines; it exists before the hosts are known.
@@ -117,32 +93,20 @@ func relay(ctx context.Context, address string, bells *work.Bells, name string) 
 	return nil
 }
 
-func computedCommand() *cobra.Command {
-	var f upFlags
-	var host, bell, apiBell string
+func computedCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "computed", Short: "Run the daemon of this hypervisor host", Args: cobra.NoArgs,
 		Long: "Run the daemon of this hypervisor host. On MariaDB give it the database account that\n" +
 			"`kilonova host add` made for it: it needs no other.",
-		RunE: func(c *cobra.Command, _ []string) error { return compute(c.Context(), &f, host, bell, apiBell) },
+		RunE: func(c *cobra.Command, _ []string) error { return compute(c.Context(), p.config) },
 	}
-	fl := cmd.Flags()
-	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of disks and the image cache")
-	f.db.add(fl, "database address, with the host's own account")
-	fl.StringVar(&host, "host", hostName(), "name of this host")
-	fl.StringVar(&bell, "doorbell", "", "UDP address at which the API rings when there is work (none if empty)")
-	fl.StringVar(&apiBell, "api-doorbell", "", "UDP address at which to ring when work is done (none if empty)")
-	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, beside those of the machine")
-	f.driver.add(fl)
-	f.disk.add(fl)
+	p.set.AddFlags(cmd.Flags(), "computed")
 	return cmd
 }
 
-func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error {
-	if f.disk.badEnv != nil {
-		return f.disk.badEnv
-	}
-	dir, err := stateDir(f.stateDir)
+func compute(ctx context.Context, cfg *config) error {
+	host := cfg.Host.name()
+	dir, err := stateDir(cfg.StateDir)
 	if err != nil {
 		return err
 	}
@@ -160,32 +124,31 @@ func compute(ctx context.Context, f *upFlags, host, bell, apiBell string) error 
 	if err != nil {
 		return err
 	}
-	db, err := f.db.open(ctx)
+	db, err := cfg.Database.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	f.driver.disk = f.disk
-	f.driver.peers = hostnet.NewPeers(databaseHost(db.Server()))
-	f.driver.client, err = imageClient(f.caFile)
+	hv := hypervisor{hostConfig: cfg.Host, disk: cfg.Disk, peers: hostnet.NewPeers(databaseHost(db.Server()))}
+	hv.client, err = imageClient(cfg.API.Authority)
 	if err != nil {
 		return err
 	}
-	drv, err := f.driver.open(ctx, dir, host)
+	drv, err := hv.open(ctx, dir, host)
 	if err != nil {
 		return err
 	}
 	defer drv.Close()
-	cfg := computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Key: key, Log: slog.Default(), HTTPClient: f.driver.client,
-		Bell: work.NewUDPBell(func(string) string { return apiBell })}
-	if bell != "" {
-		rung, at, err := work.ListenUDP(ctx, bell)
+	daemon := computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Key: key, Log: slog.Default(), HTTPClient: hv.client,
+		Bell: work.NewUDPBell(func(string) string { return cfg.Bells.API })}
+	if cfg.Bells.Own != "" {
+		rung, at, err := work.ListenUDP(ctx, cfg.Bells.Own)
 		if err != nil {
 			return err
 		}
-		cfg.Wake, cfg.Doorbell = rung, reachable(at.String())
+		daemon.Wake, daemon.Doorbell = rung, reachable(at.String())
 	}
-	a, err := computed.New(cfg)
+	a, err := computed.New(daemon)
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,15 @@ type cloudConfig struct {
 	PolicyFile  string
 	// TenantRanges are what projects may use for their subnets; the default if nil.
 	TenantRanges []netip.Prefix
-	Disk         diskFlags
+	Disk         diskConfig
 	Bell         work.Bell
 	Bells        *work.Bells
+}
+
+// cloud is the part of the configuration that the HTTP services need.
+func (c *config) cloud(dir string, at addresses, bell work.Bell, bells *work.Bells) cloudConfig {
+	return cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal, Outbound: c.API.Outbound, PolicyFile: c.API.Policy,
+		TenantRanges: prefixes(c.API.TenantRanges), Disk: c.Disk, Bell: bell, Bells: bells}
 }
 
 // cloud is the HTTP services and what runs beside them.

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/spf13/pflag"
-
 	"kilonova/private"
 	"kilonova/schema"
 )
@@ -21,39 +19,17 @@ const (
 	dbFileVar = "KILONOVA_DB_FILE"
 )
 
-// dbFlags say where the database is. Its address may hold a password, so it has ways in that
-// no other account sees: a file, and the environment. They are no flag's default, which the
-// help would print.
-type dbFlags struct{ address, file string }
-
-func (f *dbFlags) add(fl *pflag.FlagSet, what string) {
-	fl.StringVar(&f.address, "db", "", what+"; with a password in it give --db-file or "+dbVar+" instead, which other accounts cannot read")
-	fl.StringVar(&f.file, "db-file", "", "file with the database address, readable by its owner alone ("+dbFileVar+")")
-}
-
-// find gives the address, "" where none was given: of the flags, else of the environment,
-// from which it is taken so that no child process inherits it.
-func (f *dbFlags) find() (string, error) {
-	address, file := os.Getenv(dbVar), os.Getenv(dbFileVar)
-	err := errors.Join(os.Unsetenv(dbVar), os.Unsetenv(dbFileVar))
-	if err != nil {
-		return "", fmt.Errorf("take the database address from the environment: %w", err)
+// find gives the address, "" where none was given.
+func (c *databaseConfig) find() (string, error) {
+	if c.File != "" {
+		return readAddress(c.File)
 	}
-	if f.address != "" || f.file != "" {
-		address, file = f.address, f.file
-	}
-	if address != "" && file != "" {
-		return "", fmt.Errorf("the database address was given twice: give --db or --db-file, %s or %s", dbVar, dbFileVar)
-	}
-	if file != "" {
-		return readAddress(file)
-	}
-	return address, nil
+	return c.Address, nil
 }
 
 // need is find where there must be one.
-func (f *dbFlags) need() (string, error) {
-	address, err := f.find()
+func (c *databaseConfig) need() (string, error) {
+	address, err := c.find()
 	if err == nil && address == "" {
 		return "", fmt.Errorf("which database? give --db-file, %s or --db", dbVar)
 	}
@@ -142,8 +118,8 @@ func checkDBFile(path string) finding {
 }
 
 // open opens the database that the flags name.
-func (f *dbFlags) open(ctx context.Context) (*schema.DB, error) {
-	address, err := f.need()
+func (c *databaseConfig) open(ctx context.Context) (*schema.DB, error) {
+	address, err := c.need()
 	if err != nil {
 		return nil, err
 	}

@@ -29,39 +29,41 @@ func TestFindDatabase(t *testing.T) {
 	shell := file("shell", "# The database address of computed on x; keep it secret.\nKILONOVA_DB='"+secretAddress+"'\n")
 	exported := file("exported", "export KILONOVA_DB=\""+secretAddress+"\"")
 	for name, tt := range map[string]struct {
-		flags     dbFlags
+		flags     string
 		env, from string
 		want      string
 		fails     bool
 	}{
 		"nothing":                {},
-		"flag":                   {flags: dbFlags{address: "a"}, want: "a"},
-		"file":                   {flags: dbFlags{file: plain}, want: secretAddress},
-		"as host add prints it":  {flags: dbFlags{file: shell}, want: secretAddress},
-		"as a shell reads it":    {flags: dbFlags{file: exported}, want: secretAddress},
+		"flag":                   {flags: "--db a", want: "a"},
+		"file":                   {flags: "--db-file " + plain, want: secretAddress},
+		"as host add prints it":  {flags: "--db-file " + shell, want: secretAddress},
+		"as a shell reads it":    {flags: "--db-file " + exported, want: secretAddress},
 		"environment":            {env: "b", want: "b"},
 		"file by environment":    {from: plain, want: secretAddress},
-		"flag first":             {flags: dbFlags{address: "a"}, env: "b", from: plain, want: "a"},
-		"file first":             {flags: dbFlags{file: plain}, env: "b", want: secretAddress},
-		"two flags":              {flags: dbFlags{"a", plain}, fails: true},
+		"flag first":             {flags: "--db a", env: "b", from: plain, want: "a"},
+		"file first":             {flags: "--db-file " + plain, env: "b", want: secretAddress},
+		"two flags":              {flags: "--db a --db-file " + plain, fails: true},
 		"two in the environment": {env: "b", from: plain, fails: true},
-		"no such file":           {flags: dbFlags{file: filepath.Join(dir, "no")}, fails: true},
-		"an empty file":          {flags: dbFlags{file: file("empty", "# nothing\n")}, fails: true},
+		"no such file":           {flags: "--db-file " + filepath.Join(dir, "no"), fails: true},
+		"an empty file":          {flags: "--db-file " + file("empty", "# nothing\n"), fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(dbVar, tt.env)
 			t.Setenv(dbFileVar, tt.from)
-			got, err := tt.flags.find()
+			p, err := loaded(t, "", "up "+tt.flags)
+			got := ""
+			if err == nil {
+				got, err = p.Database.find()
+			}
 			if got != tt.want || (err != nil) != tt.fails {
 				t.Errorf("%q, %v", got, err)
 			}
 			if os.Getenv(dbVar)+os.Getenv(dbFileVar) != "" {
 				t.Error("child processes would inherit the address")
 			}
-			if tt.want == "" {
-				t.Setenv(dbVar, tt.env)
-				t.Setenv(dbFileVar, tt.from)
-				_, err = tt.flags.need()
+			if tt.want == "" && err == nil {
+				_, err = p.Database.need()
 				if err == nil {
 					t.Error("something was found that was needed")
 				}

@@ -6,14 +6,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-func dbCommand() *cobra.Command {
-	var f dbFlags
+func dbCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{Use: "db", Short: "Look after the database"}
-	f.add(cmd.PersistentFlags(), "database address, or the path of an SQLite file")
+	p.set.AddFlags(cmd.PersistentFlags(), "db")
 	cmd.AddCommand(&cobra.Command{
 		Use: "migrate", Short: "Bring the database to this program's version", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := f.open(c.Context())
+			db, err := p.Database.open(c.Context())
 			if err != nil {
 				return err
 			}
@@ -23,7 +22,7 @@ func dbCommand() *cobra.Command {
 	}, &cobra.Command{
 		Use: "status", Short: "List the migrations and whether the database has them", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := f.open(c.Context())
+			db, err := p.Database.open(c.Context())
 			if err != nil {
 				return err
 			}
@@ -41,13 +40,13 @@ func dbCommand() *cobra.Command {
 	}, &cobra.Command{
 		Use: "check", Short: "Compare usage, capacity and addresses with what the servers add up to", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := f.open(c.Context())
+			db, err := p.Database.open(c.Context())
 			if err != nil {
 				return err
 			}
 			defer db.Close()
 			return check(c.Context(), db, c.OutOrStdout())
 		},
-	}, resetKeyCommand(&f))
+	}, resetKeyCommand(p))
 	return cmd
 }

@@ -2,53 +2,21 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
-
-	"github.com/spf13/pflag"
 
 	"kilonova/images"
 	"kilonova/room"
 )
 
-// diskFlags say how much of the disks users may take.
-type diskFlags struct {
-	keep, quota room.Size
-	badEnv      error
-}
-
-func (f *diskFlags) add(fl *pflag.FlagSet) {
-	f.fromEnv(&f.keep, "KILONOVA_KEEP_FREE")
-	fl.Var(&f.keep, "keep-free", "what of a disk stays free whatever users store, such as 5GiB or 10% (1 GiB if empty, of a small disk a fifth)")
-}
-
-func (f *diskFlags) addQuota(fl *pflag.FlagSet) {
-	f.fromEnv(&f.quota, "KILONOVA_IMAGE_QUOTA")
-	fl.Var(&f.quota, "image-quota", "image data that each project may hold, such as 500GiB, 10% of the images' disk, or unlimited (25% if empty)")
-}
-
-func (f *diskFlags) fromEnv(s *room.Size, name string) {
-	value := os.Getenv(name)
-	if value == "" {
-		return
-	}
-	err := s.Set(value)
-	if err != nil {
-		f.badEnv = errors.Join(f.badEnv, fmt.Errorf("%s: %w", name, err))
-	}
-}
-
 // floor is what stays free on the disk of path.
-func (f *diskFlags) floor(path string) *room.Floor { return &room.Floor{Path: path, Keep: f.keep} }
+func (c *diskConfig) floor(path string) *room.Floor { return &room.Floor{Path: path, Keep: c.Keep} }
 
 // projectBytes is the quota in bytes, 0 for the default.
-func (f *diskFlags) projectBytes(path string) (int64, error) {
-	if f.quota.Unset() {
+func (c *diskConfig) projectBytes(path string) (int64, error) {
+	if c.Quota.Unset() {
 		return 0, nil
 	}
 	disk, err := room.Of(path)
@@ -56,7 +24,7 @@ func (f *diskFlags) projectBytes(path string) (int64, error) {
 		return 0, err
 	}
 	// Nothing at all is a quota too.
-	return max(f.quota.Of(disk.Size), 1), nil
+	return max(c.Quota.Of(disk.Size), 1), nil
 }
 
 func imagesDir(stateDir string) string { return filepath.Join(stateDir, "images") }

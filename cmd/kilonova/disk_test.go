@@ -50,23 +50,22 @@ func TestWhatWaitsForDisk(t *testing.T) {
 func TestDiskFlags(t *testing.T) {
 	t.Setenv("KILONOVA_KEEP_FREE", "2GiB")
 	t.Setenv("KILONOVA_IMAGE_QUOTA", "10 apples")
-	cmd := upCommand()
-	if got := cmd.Flag("keep-free").Value.String(); got != "2GiB" {
+	p, err := loaded(t, "", "up")
+	if got := p.Disk.Keep.String(); got != "2GiB" {
 		t.Errorf("keep-free is %q", got)
 	}
-	err := cmd.ExecuteContext(t.Context())
 	if err == nil {
 		t.Error("a quota of apples starts")
 	}
-	var f diskFlags
+	var f diskConfig
 	for text, want := range map[string]int64{"": 0, "5000": 5000, "0": 1, "unlimited": 1 << 62} {
-		f.quota = parsed(t, text)
+		f.Quota = parsed(t, text)
 		got, err := f.projectBytes(t.TempDir())
 		if err != nil || got != want {
 			t.Errorf("a quota of %q is %d, %v", text, got, err)
 		}
 	}
-	f.quota = parsed(t, "50%")
+	f.Quota = parsed(t, "50%")
 	half, err := f.projectBytes(t.TempDir())
 	if err != nil || half < 1<<20 {
 		t.Errorf("half of the disk is %d, %v", half, err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -29,26 +28,29 @@ type finding struct {
 	fine bool   // not ok, and yet a cloud runs
 }
 
-func doctorCommand() *cobra.Command {
-	var dir, uri, listen, cert, tlsKey string
-	var db dbFlags
+func doctorCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Say what is wrong with this machine and how to mend it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return examine(c.Context(), c.OutOrStdout(), []func(context.Context) finding{
-				checkAccount, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"), checkProgram("ebtables", "ebtables"), checkProgram("nft", "nftables"),
-				checkProgram("ip", "iproute2"), checkLibvirt(uri), checkKVM, checkMemory, checkDisk(dir), checkFiles(dir), checkListen(listen), checkTLS(&listen, &cert, &tlsKey), checkDB(&db, dir),
+				checkAccount, p.checkConfig, checkProgram("qemu-img", "qemu-utils"), checkEmulator, checkProgram("dnsmasq", "dnsmasq-base"), checkProgram("ebtables", "ebtables"), checkProgram("nft", "nftables"),
+				checkProgram("ip", "iproute2"), checkLibvirt(p.Host.URI), checkKVM, checkMemory, checkDisk(p.StateDir), checkFiles(p.StateDir), checkListen(p.Listen.Address), checkTLS(&p.Listen), checkDB(&p.Database, p.StateDir),
 			})
 		},
 	}
-	fl := cmd.Flags()
-	fl.StringVar(&dir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the cloud")
-	db.add(fl, "database address, if it is not SQLite")
-	fl.StringVar(&uri, "libvirt-uri", "qemu:///system", "libvirt's address")
-	fl.StringVar(&listen, "listen", "127.0.0.1:8774", "address of the APIs")
-	fl.StringVar(&cert, "tls-cert", envOr("KILONOVA_TLS_CERT", ""), "certificate of the APIs, in PEM")
-	fl.StringVar(&tlsKey, "tls-key", envOr("KILONOVA_TLS_KEY", ""), "key of the certificate, in PEM")
+	p.set.AddFlags(cmd.Flags(), "doctor")
 	return cmd
+}
+
+func (p *process) checkConfig(context.Context) finding {
+	open := p.exposed()
+	switch {
+	case open != "":
+		return finding{what: open + ", " + p.file, mend: "chmod 600 " + p.file}
+	case p.file == "":
+		return finding{ok: true, what: "there is no file of the configuration"}
+	}
+	return finding{ok: true, what: "the configuration is " + p.file}
 }
 
 func examine(ctx context.Context, out io.Writer, checks []func(context.Context) finding) error {
@@ -169,20 +171,21 @@ func checkListen(address string) func(context.Context) finding {
 // soon is how long before its end a certificate should be renewed.
 const soon = 14 * 24 * time.Hour
 
-func checkTLS(listen, cert, key *string) func(context.Context) finding {
+func checkTLS(cfg *listenConfig) func(context.Context) finding {
+	cert, key := cfg.Certificate, cfg.Key
 	return func(context.Context) finding {
-		if *cert == "" && *key == "" {
-			if front.Loopback(*listen) {
+		if cert == "" && key == "" {
+			if front.Loopback(cfg.Address) {
 				return finding{ok: true, what: "no other machine reaches the APIs"}
 			}
-			return finding{fine: true, what: "other machines reach the APIs at " + *listen + " without TLS", mend: "give --tls-cert and --tls-key, or keep the APIs behind a proxy that has a certificate"}
+			return finding{fine: true, what: "other machines reach the APIs at " + cfg.Address + " without TLS", mend: "give --tls-cert and --tls-key, or keep the APIs behind a proxy that has a certificate"}
 		}
-		c, err := front.LoadCertificate(*cert, *key)
+		c, err := front.LoadCertificate(cert, key)
 		if err != nil {
 			return finding{what: err.Error(), mend: "both files are PEM, and belong together"}
 		}
-		if st, err := os.Stat(*key); err == nil && st.Mode().Perm()&0o077 != 0 {
-			return finding{what: fmt.Sprintf("other accounts can read the key of the certificate, %s (%04o)", *key, st.Mode().Perm()), mend: "chmod 600 " + *key}
+		if st, err := os.Stat(key); err == nil && st.Mode().Perm()&0o077 != 0 {
+			return finding{what: fmt.Sprintf("other accounts can read the key of the certificate, %s (%04o)", key, st.Mode().Perm()), mend: "chmod 600 " + key}
 		}
 		ends := c.Expires()
 		switch {
@@ -195,10 +198,10 @@ func checkTLS(listen, cert, key *string) func(context.Context) finding {
 	}
 }
 
-func checkDB(f *dbFlags, dir string) func(context.Context) finding {
+func checkDB(cfg *databaseConfig, dir string) func(context.Context) finding {
 	return func(ctx context.Context) finding {
-		file := cmp.Or(f.file, os.Getenv(dbFileVar))
-		dsn, err := f.find()
+		file := cfg.File
+		dsn, err := cfg.find()
 		if err != nil {
 			return finding{what: "the database's address is not to be had", mend: err.Error()}
 		}

@@ -10,13 +10,12 @@ import (
 	"kilonova/work"
 )
 
-func hostCommand() *cobra.Command {
-	var f dbFlags
+func hostCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{Use: "host", Short: "Add, list, drain and remove compute hosts"}
-	f.add(cmd.PersistentFlags(), "database address, with an account that may make others")
+	p.set.AddFlags(cmd.PersistentFlags(), "host")
 	with := func(do func(c *cobra.Command, db *schema.DB, host string) error) func(*cobra.Command, []string) error {
 		return func(c *cobra.Command, args []string) error {
-			db, err := f.open(c.Context())
+			db, err := p.Database.open(c.Context())
 			if err != nil {
 				return err
 			}

@@ -57,7 +57,7 @@ const otherKey = "this key of secrets is not the one that the database was writt
 // mendKey is what to do about a key that is not there.
 const mendKey = "copy secrets.key from the state folder of the other API processes, or of a backup; if it is lost, run kilonova db reset-key"
 
-func resetKeyCommand(f *dbFlags) *cobra.Command {
+func resetKeyCommand(p *process) *cobra.Command {
 	return &cobra.Command{
 		Use: "reset-key", Short: "Forget the key of secrets after its file was lost", Args: cobra.NoArgs,
 		Long: "Forget the key with which the API processes wrote their secrets to the database, after all\n" +
@@ -65,7 +65,7 @@ func resetKeyCommand(f *dbFlags) *cobra.Command {
 			"makes another one, which the others must share. What is lost with the key: a server that is\n" +
 			"being built, and must be tried on another host, gets no administrator's password there.",
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := f.open(c.Context())
+			db, err := p.Database.open(c.Context())
 			if err != nil {
 				return err
 			}

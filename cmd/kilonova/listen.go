@@ -9,38 +9,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"os"
-	"strings"
-
-	"github.com/spf13/pflag"
 
 	"kilonova/front"
 )
-
-// listenFlags say where the APIs listen, with which certificate, and what clients may hold.
-type listenFlags struct {
-	address, cert, key string
-	proxies            []string
-	limits             front.Limits
-}
-
-func (f *listenFlags) add(fl *pflag.FlagSet) {
-	fl.StringVar(&f.address, "listen", "127.0.0.1:8774", "address of the APIs")
-	fl.StringVar(&f.cert, "tls-cert", envOr("KILONOVA_TLS_CERT", ""), "certificate of the APIs, in PEM, with what leads to its authority (plain HTTP if empty); read again when it changes")
-	fl.StringVar(&f.key, "tls-key", envOr("KILONOVA_TLS_KEY", ""), "key of the certificate, in PEM")
-	fl.StringSliceVar(&f.proxies, "trusted-proxy", listOr("KILONOVA_TRUSTED_PROXIES"), "address or range of a reverse proxy whose X-Forwarded headers hold")
-	fl.IntVar(&f.limits.Open, "max-connections", 0, "connections in all (half of what the process may open, at most 8192, if 0)")
-	fl.IntVar(&f.limits.Silent, "max-anonymous", 0, "connections that wait for a client without a token, in all (at most 1024 if 0)")
-	fl.IntVar(&f.limits.SilentPerAddress, "max-anonymous-per-address", 0, "the same for one address (at most 256 if 0)")
-}
-
-func listOr(name string) []string {
-	if v := os.Getenv(name); v != "" {
-		return strings.Split(v, ",")
-	}
-	return nil
-}
 
 // listener is an open one, and how it is to be served.
 type listener struct {
@@ -49,23 +21,19 @@ type listener struct {
 }
 
 // open reads the certificate and listens.
-func (f *listenFlags) open() (*listener, error) {
-	cfg := front.Config{Limits: f.limits}
-	for _, text := range f.proxies {
-		p, err := prefix(strings.TrimSpace(text))
-		if err != nil {
-			return nil, fmt.Errorf("--trusted-proxy %q is neither an address nor a range", text)
-		}
-		cfg.Proxies = append(cfg.Proxies, p)
+func (c *listenConfig) open() (*listener, error) {
+	cfg := front.Config{Limits: c.limits()}
+	for _, m := range c.Proxies {
+		cfg.Proxies = append(cfg.Proxies, m.Prefix)
 	}
-	if f.cert != "" || f.key != "" {
+	if c.Certificate != "" || c.Key != "" {
 		var err error
-		cfg.TLS, err = front.LoadCertificate(f.cert, f.key)
+		cfg.TLS, err = front.LoadCertificate(c.Certificate, c.Key)
 		if err != nil {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("tcp", f.address)
+	l, err := net.Listen("tcp", c.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -73,17 +41,6 @@ func (f *listenFlags) open() (*listener, error) {
 		slog.Warn("the APIs are open to other machines without TLS: passwords and tokens can be read on the way; give --tls-cert and --tls-key", "listen", l.Addr().String())
 	}
 	return &listener{l, cfg}, nil
-}
-
-func prefix(text string) (netip.Prefix, error) {
-	if strings.Contains(text, "/") {
-		return netip.ParsePrefix(text)
-	}
-	a, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return a.Unmap().Prefix(a.Unmap().BitLen())
 }
 
 func (l *listener) serve(ctx context.Context, h http.Handler) error {

@@ -40,12 +40,10 @@ func TestOneCloudOnAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := photographed(t, dir)
-	flags := func() *upFlags {
-		return &upFlags{stateDir: dir, simHosts: 1, driver: driverFlags{kind: driverSim}, listen: listenFlags{address: "127.0.0.1:0"}}
-	}
+	cfg := &config{StateDir: dir, Host: hostConfig{SimHosts: 1, Driver: driverSim}, Listen: listenConfig{Address: "127.0.0.1:0"}}
 	for name, start := range map[string]func(ctx context.Context) error{
-		"up":  func(ctx context.Context) error { return up(ctx, flags()) },
-		"api": func(ctx context.Context) error { return api(ctx, flags(), "") },
+		"up":  func(ctx context.Context) error { return up(ctx, cfg) },
+		"api": func(ctx context.Context) error { return api(ctx, cfg) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -39,19 +39,19 @@ func main() {
 }
 
 func rootCommand() *cobra.Command {
-	var level string
+	cfg, set := newConfig()
+	p := &process{config: cfg, set: set}
 	root := &cobra.Command{
-		Use:           "kilonova",
-		Short:         "An OpenStack compute cloud in one program",
-		Version:       version,
-		SilenceUsage:  true,
-		SilenceErrors: true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
-			return setLog(level)
-		},
+		Use:               "kilonova",
+		Short:             "An OpenStack compute cloud in one program",
+		Version:           version,
+		SilenceUsage:      true,
+		SilenceErrors:     true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return p.ready() },
 	}
-	root.PersistentFlags().StringVar(&level, "log-level", envOr("KILONOVA_LOG_LEVEL", "info"), "debug, info, warn or error")
-	root.AddCommand(upCommand(), apiCommand(), computedCommand(), dbCommand(), hostCommand(), doctorCommand())
+	root.PersistentFlags().StringVar(&p.file, "config", "", "file of the configuration ("+configVar+", or "+configFile+" if it is there)")
+	set.AddFlags(root.PersistentFlags(), "all")
+	root.AddCommand(upCommand(p), apiCommand(p), computedCommand(p), configCommand(p), dbCommand(p), hostCommand(p), doctorCommand(p))
 	return root
 }
 
@@ -63,11 +63,4 @@ func setLog(level string) error {
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})))
 	return nil
-}
-
-func envOr(name, fallback string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return fallback
 }

@@ -78,8 +78,8 @@ func serveAll(ctx context.Context, t *testing.T, running *sync.WaitGroup, db *sc
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &upFlags{simHosts: 3, driver: driverFlags{kind: driverSim, fetch: true}}
-	agents, err := localAgents(ctx, f, dir, db, c.hosts, bells)
+	hv := &hypervisor{hostConfig: hostConfig{SimHosts: 3, Driver: driverSim, SimFetch: true}}
+	agents, err := localAgents(ctx, hv, dir, db, c.hosts, bells)
 	if err == nil {
 		err = writeCredentials(dir, base, c.password, "")
 	}

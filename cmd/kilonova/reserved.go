@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -15,27 +14,6 @@ import (
 	"kilonova/schema"
 	"kilonova/work"
 )
-
-// rangesOf reads a flag's list of ranges.
-func rangesOf(flag string, list []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, text := range list {
-		p, err := netip.ParsePrefix(strings.TrimSpace(text))
-		if err != nil || p != p.Masked() {
-			return nil, fmt.Errorf("--%s: %q is not a range like 10.0.0.0/8", flag, text)
-		}
-		out = append(out, p)
-	}
-	return out, nil
-}
-
-func privateRanges() []string {
-	var out []string
-	for _, p := range hostnet.Private() {
-		out = append(out, p.String())
-	}
-	return out
-}
 
 // reservedAge is how old the picture of this machine's own addresses may be.
 const reservedAge = 10 * time.Second

@@ -47,8 +47,8 @@ func keptCloud(t *testing.T) string {
 	if !found || r.Code != 204 {
 		t.Fatalf("upload: %d %s, %d %s", w.Code, at, r.Code, r.Body)
 	}
-	f := &upFlags{simHosts: 2, driver: driverFlags{kind: driverSim, keep: true, fetch: true}}
-	_, err = localAgents(context.Background(), f, dir, db, c.hosts, bells)
+	hv := &hypervisor{hostConfig: hostConfig{SimHosts: 2, Driver: driverSim, SimKeep: true, SimFetch: true}}
+	_, err = localAgents(context.Background(), hv, dir, db, c.hosts, bells)
 	if err == nil {
 		err = writeCredentials(dir, "http://127.0.0.1:1", c.password, "")
 	}

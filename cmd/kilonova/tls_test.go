@@ -65,7 +65,7 @@ func logged(t *testing.T) *bytes.Buffer {
 func TestHostsVerifyTheAPIs(t *testing.T) {
 	cert, key := certificate(t, time.Now().Add(time.Hour))
 	stranger, _ := certificate(t, time.Now().Add(time.Hour))
-	f := listenFlags{address: "127.0.0.1:0", cert: cert, key: key}
+	f := listenConfig{Address: "127.0.0.1:0", Certificate: cert, Key: key}
 	l, err := f.open()
 	if err != nil {
 		t.Fatal(err)
@@ -149,11 +149,11 @@ func TestHostsVerifyTheAPIs(t *testing.T) {
 func TestAListenerWithoutTLSWarns(t *testing.T) {
 	cert, key := certificate(t, time.Now().Add(time.Hour))
 	for _, tt := range []struct {
-		f     listenFlags
+		f     listenConfig
 		warns bool
 	}{
-		{listenFlags{address: "0.0.0.0:0"}, true}, {listenFlags{address: "[::]:0"}, true}, {listenFlags{address: ":0"}, true},
-		{listenFlags{address: "127.0.0.1:0"}, false}, {listenFlags{address: "0.0.0.0:0", cert: cert, key: key}, false},
+		{listenConfig{Address: "0.0.0.0:0"}, true}, {listenConfig{Address: "[::]:0"}, true}, {listenConfig{Address: ":0"}, true},
+		{listenConfig{Address: "127.0.0.1:0"}, false}, {listenConfig{Address: "0.0.0.0:0", Certificate: cert, Key: key}, false},
 	} {
 		out := logged(t)
 		l, err := tt.f.open()
@@ -170,7 +170,7 @@ func TestAListenerWithoutTLSWarns(t *testing.T) {
 		t.Fatal(err)
 	}
 	out := logged(t)
-	l, err := (&listenFlags{address: "127.0.0.1:0", cert: cert, key: key}).open()
+	l, err := (&listenConfig{Address: "127.0.0.1:0", Certificate: cert, Key: key}).open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +202,7 @@ func TestDoctorLooksAtTLS(t *testing.T) {
 		{"0.0.0.0:1", good, overKey, "TLS certificate", false, false},
 		{"0.0.0.0:1", good, "", "both a certificate and a key", false, false},
 	} {
-		f := checkTLS(&tt.listen, &tt.cert, &tt.key)(t.Context())
+		f := checkTLS(&listenConfig{Address: tt.listen, Certificate: tt.cert, Key: tt.key})(t.Context())
 		if f.ok != tt.ok || f.fine != tt.fine || !strings.Contains(f.what, tt.says) || !f.ok && f.mend == "" {
 			t.Errorf("%s: %+v", tt.says, f)
 		}

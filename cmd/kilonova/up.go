@@ -17,7 +17,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"kilonova/computed"
 	"kilonova/hostnet"
@@ -29,61 +28,21 @@ import (
 	"kilonova/work"
 )
 
-type upFlags struct {
-	stateDir, publicURL, internalURL, outbound, policy, caFile string
-	tenantRanges                                               []string
-	db                                                         dbFlags
-	listen                                                     listenFlags
-	driver                                                     driverFlags
-	disk                                                       diskFlags
-	simHosts                                                   int
-}
-
-func upCommand() *cobra.Command {
-	var f upFlags
+func upCommand(p *process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "up", Short: "Run the whole cloud in one process", Args: cobra.NoArgs,
 		Long: "Run every role in one process: identity, images, networks, the compute API and the\n" +
 			"daemon of this machine's hypervisor. When ready it prints one line with its address and\n" +
 			"has written clouds.yaml and openrc to the state folder.",
-		RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), &f) },
+		RunE: func(c *cobra.Command, _ []string) error { return up(c.Context(), p.config) },
 	}
-	fl := cmd.Flags()
-	fl.StringVar(&f.stateDir, "state-dir", envOr("KILONOVA_STATE", "/var/lib/kilonova"), "folder of the database, images, disks and keys")
-	f.listen.add(fl)
-	f.db.add(fl, "database address (an SQLite file in the state folder if there is none)")
-	f.addURLs(fl)
-	f.addTenantRanges(fl)
-	fl.StringVar(&f.outbound, "outbound", "", `"nat" lets guests reach what this machine reaches; it turns on forwarding`)
-	fl.StringVar(&f.policy, "policy-file", "", "policy overrides, in oslo.policy's form")
-	fl.StringVar(&f.caFile, "ca-file", envOr("KILONOVA_CA_FILE", ""), "authority of the APIs' certificate, in PEM, for clients and this machine's hosts (the certificate itself if empty)")
-	fl.IntVar(&f.simHosts, "sim-hosts", 1, "hosts of the simulator")
-	f.driver.add(fl)
-	f.disk.add(fl)
-	f.disk.addQuota(fl)
+	p.set.AddFlags(cmd.Flags(), "up")
 	return cmd
 }
 
-// addURLs are the flags of the processes that serve the APIs.
-func (f *upFlags) addURLs(fl *pflag.FlagSet) {
-	fl.StringVar(&f.publicURL, "public-url", "", "address that links and the catalog name (that of each request if empty)")
-	fl.StringVar(&f.internalURL, "internal-url", "", "address at which compute hosts fetch and store images (the public one if empty, else this machine's)")
-}
-
-// addTenantRanges is the operator's word on what projects may use.
-func (f *upFlags) addTenantRanges(fl *pflag.FlagSet) {
-	fl.StringSliceVar(&f.tenantRanges, "tenant-ranges", privateRanges(), "ranges within which projects may choose their subnets")
-}
-
 // up runs the cloud until ctx ends.
-func up(ctx context.Context, f *upFlags) error {
-	if f.outbound != "" && f.outbound != "nat" {
-		return fmt.Errorf("--outbound %q: only nat is known", f.outbound)
-	}
-	if f.disk.badEnv != nil {
-		return f.disk.badEnv
-	}
-	dir, err := stateDir(f.stateDir)
+func up(ctx context.Context, cfg *config) error {
+	dir, err := stateDir(cfg.StateDir)
 	if err != nil {
 		return err
 	}
@@ -93,48 +52,43 @@ func up(ctx context.Context, f *upFlags) error {
 	}
 	defer unlock()
 	mendFiles(dir)
-	l, err := f.listen.open()
+	l, err := cfg.Listen.open()
 	if err != nil {
 		return err
 	}
 	defer l.Close()
-	tenants, err := rangesOf("tenant-ranges", f.tenantRanges)
-	if err != nil {
-		return err
-	}
-	at, err := addressesOf(l.scheme(), l.Addr().String(), f.publicURL, f.internalURL)
-	if err != nil {
-		return err
-	}
+	at := addressesOf(l.scheme(), l.Addr().String(), cfg.API)
 	tidyImages(ctx, dir)
-	db, err := f.openDB(ctx, dir)
+	address, err := cfg.Database.find()
+	if err != nil {
+		return err
+	}
+	db, err := openDB(ctx, address, dir)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	bells := work.NewBells()
-	c, err := newCloud(ctx, db, cloudConfig{StateDir: dir, PublicURL: at.public, InternalURL: at.internal,
-		Outbound: f.outbound, PolicyFile: f.policy, TenantRanges: tenants, Disk: f.disk, Bell: bells, Bells: bells})
+	c, err := newCloud(ctx, db, cfg.cloud(dir, at, bells, bells))
 	if err != nil {
 		return err
 	}
-	f.driver.disk = f.disk
-	f.driver.also, f.driver.peers = tenants, hostnet.NewPeers(databaseHost(db.Server()))
-	f.driver.client, err = l.ownImageClient(f.caFile)
+	hv := &hypervisor{hostConfig: cfg.Host, disk: cfg.Disk, also: prefixes(cfg.API.TenantRanges), peers: hostnet.NewPeers(databaseHost(db.Server()))}
+	hv.client, err = l.ownImageClient(cfg.API.Authority)
 	if err != nil {
 		return err
 	}
-	agents, err := localAgents(ctx, f, dir, db, c.hosts, bells)
+	agents, err := localAgents(ctx, hv, dir, db, c.hosts, bells)
 	if err != nil {
 		return err
 	}
-	return runAll(ctx, l, c, agents, dir, at.local, f.authority())
+	return runAll(ctx, l, c, agents, dir, at.local, cfg.authority())
 }
 
 // authority is the file by which clients verify the APIs' certificate, "" for plain HTTP.
-func (f *upFlags) authority() string {
-	file := cmp.Or(f.caFile, f.listen.cert)
-	if f.listen.cert == "" || file == "" {
+func (c *config) authority() string {
+	file := cmp.Or(c.API.Authority, c.Listen.Certificate)
+	if c.Listen.Certificate == "" || file == "" {
 		return ""
 	}
 	path, err := filepath.Abs(file)
@@ -255,15 +209,7 @@ func signed(f *os.File) error {
 	return nil
 }
 
-// openDB opens the database that the flags name, or the state folder's.
-func (f *upFlags) openDB(ctx context.Context, dir string) (*schema.DB, error) {
-	address, err := f.db.find()
-	if err != nil {
-		return nil, err
-	}
-	return openDB(ctx, address, dir)
-}
-
+// openDB opens the database at an address, or the state folder's if there is none.
 func openDB(ctx context.Context, dsn, dir string) (*schema.DB, error) {
 	if dsn == "" {
 		dsn = filepath.Join(dir, "kilonova.db")
@@ -282,10 +228,10 @@ func openDB(ctx context.Context, dsn, dir string) (*schema.DB, error) {
 
 // localAgents makes the daemons that run inside `up`: one on libvirt, or many on the
 // simulator.
-func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs *hosts.Service, bells *work.Bells) ([]*computed.Agent, error) {
-	n, name := 1, hostName()
-	if f.driver.kind == driverSim {
-		n = f.simHosts
+func localAgents(ctx context.Context, hv *hypervisor, dir string, db *schema.DB, hs *hosts.Service, bells *work.Bells) ([]*computed.Agent, error) {
+	n, name := 1, hv.name()
+	if hv.Driver == driverSim {
+		n = hv.SimHosts
 	}
 	machine, err := machineID(dir)
 	if err != nil {
@@ -298,10 +244,10 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 	var out []*computed.Agent
 	for i := range n {
 		host := name
-		if f.driver.kind == driverSim {
+		if hv.Driver == driverSim {
 			host = fmt.Sprintf("sim-%05d", i+1)
 		}
-		drv, err := f.driver.open(ctx, dir, host)
+		drv, err := hv.open(ctx, dir, host)
 		if err != nil {
 			return nil, err
 		}
@@ -309,7 +255,7 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 		if err != nil {
 			return nil, err
 		}
-		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Key: own, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: f.driver.client,
+		a, err := computed.New(computed.Config{DB: db, Driver: drv, Host: host, Machine: machine, Key: own, Bell: bells, Wake: bells.Listen(host), Log: slog.Default(), HTTPClient: hv.client,
 			Register: func(ctx context.Context, info work.HostInfo) error { return hs.Add(ctx, host, info) }})
 		if err != nil {
 			return nil, err
@@ -322,7 +268,11 @@ func localAgents(ctx context.Context, f *upFlags, dir string, db *schema.DB, hs 
 // machineID tells the daemons of this state folder from all others, also after a restart.
 func machineID(dir string) (string, error) { return secretFile(filepath.Join(dir, "machine-id")) }
 
-func hostName() string {
+// name is the host's, or the machine's.
+func (c *hostConfig) name() string {
+	if c.Name != "" {
+		return c.Name
+	}
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		return "localhost"

@@ -85,6 +85,7 @@ func Start(bin, state, logFile string, flags ...string) (*Cloud, error) {
 	c := &Cloud{State: state, log: log}
 	c.cmd = exec.Command(bin, append([]string{"up", "--driver", "sim", "--state-dir", state, "--listen", "127.0.0.1:0"}, flags...)...)
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	c.cmd.Env = append(os.Environ(), "KILONOVA_CONFIG="+os.DevNull) // not the machine's
 	c.cmd.Stderr = log
 	out, err := c.cmd.StdoutPipe()
 	if err == nil {
