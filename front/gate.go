@@ -66,6 +66,8 @@ type gate struct {
 	net.Listener
 	limits Limits
 
+	hidden sync.Once // tells of a proxy that nobody named
+
 	mu      sync.Mutex
 	open    int
 	silent  list.List                 // of *conn: waited for, nobody vouches; longest first

@@ -81,6 +81,12 @@ func (g *gate) watch(next http.Handler) http.Handler {
 // zero address where the other end is the client.
 func (g *gate) forwarded(c *conn, r *http.Request) netip.Addr {
 	if len(g.limits.Proxies) == 0 {
+		if from := r.Header.Get("X-Forwarded-For"); from != "" {
+			g.hidden.Do(func() {
+				slog.Warn("requests come through a proxy that --trusted-proxy does not name: all its clients are one to the limits of logins and connections",
+					"proxy", c.peer)
+			})
+		}
 		return netip.Addr{}
 	}
 	if !g.isProxy(c.peer) {
