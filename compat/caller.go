@@ -38,14 +38,16 @@ type contextKey int
 
 const (
 	callerKey contextKey = iota
-	requestIDKey
-	globalRequestIDKey
+	exchangeKey
 	voucherKey
 )
 
 // WithCaller puts the caller into a request's context, and vouches for the request.
 func WithCaller(ctx context.Context, c *Caller) context.Context {
 	Vouch(ctx)
+	if x := ExchangeOf(ctx); x != nil {
+		x.Caller = c
+	}
 	return context.WithValue(ctx, callerKey, c)
 }
 
@@ -71,8 +73,10 @@ func CallerFrom(ctx context.Context) *Caller {
 
 // RequestID gives the request's own id, "req-" and a uuid.
 func RequestID(ctx context.Context) string {
-	id, _ := ctx.Value(requestIDKey).(string)
-	return id
+	if x := ExchangeOf(ctx); x != nil {
+		return x.ID
+	}
+	return ""
 }
 
 // Target is what a policy rule is asked about: whose resource.

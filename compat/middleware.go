@@ -30,36 +30,43 @@ var identityHeaders = []string{
 
 // Front is the outermost handler of every service: it gives the request its id, drops
 // identity headers that a client sent, makes one slash of several in the path, catches a
-// panic, and writes the access log.
-func Front(next http.Handler) http.Handler {
+// panic, and shows the exchange to those who watch, when it is over.
+func Front(next http.Handler, watch ...func(*Exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id := "req-" + uuid.NewString()
-		ctx := context.WithValue(r.Context(), requestIDKey, id)
+		x := &Exchange{ID: "req-" + uuid.NewString(), Began: time.Now()}
+		ctx := context.WithValue(r.Context(), exchangeKey, x)
 		if global := r.Header.Get("X-Openstack-Request-Id"); requestIDForm.MatchString(global) {
-			ctx = context.WithValue(ctx, globalRequestIDKey, global)
+			x.GlobalID = global
 		}
 		for _, name := range identityHeaders {
 			r.Header.Del(name)
 		}
-		w.Header().Set("X-Openstack-Request-Id", id)
-		seen := &statusWriter{ResponseWriter: w}
-		start := time.Now()
+		w.Header().Set("X-Openstack-Request-Id", x.ID)
+		seen := &statusWriter{ResponseWriter: w, x: x}
 		r = r.WithContext(ctx)
+		x.Request = r
 		r.URL = oneSlash(r.URL)
+		defer func() {
+			x.Took = time.Since(x.Began)
+			for _, f := range watch {
+				f(x)
+			}
+		}()
 		defer func() {
 			if p := recover(); p != nil {
 				if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 					panic(p)
 				}
-				slog.ErrorContext(ctx, "panic in a request", "request_id", id, "panic", p)
-				if seen.code == 0 {
+				slog.ErrorContext(ctx, "panic in a request", "request_id", x.ID, "panic", p)
+				if x.Code == 0 {
 					ComputeFault(seen, r, &Fault{Code: 500, Message: "The server has either erred or is incapable of performing the requested operation."})
 				}
 			}
-			slog.DebugContext(ctx, "request", "request_id", id, "method", r.Method, "path", clip(r.URL.Path),
-				"code", seen.code, "bytes", seen.bytes, "ms", float64(time.Since(start).Microseconds())/1000)
 		}()
 		next.ServeHTTP(seen, r)
+		if x.Code == 0 { // as the server then does
+			x.Code = http.StatusOK
+		}
 	})
 }
 
@@ -87,26 +94,25 @@ func oneSlash(u *url.URL) *url.URL {
 	return &clean
 }
 
-// statusWriter remembers what was answered, for the log.
+// statusWriter notes what was answered.
 type statusWriter struct {
 	http.ResponseWriter
-	code  int
-	bytes int64
+	x *Exchange
 }
 
 func (w *statusWriter) WriteHeader(code int) {
-	if w.code == 0 {
-		w.code = code
+	if w.x.Code == 0 {
+		w.x.Code = code
 	}
 	w.ResponseWriter.WriteHeader(code)
 }
 
 func (w *statusWriter) Write(b []byte) (int, error) {
-	if w.code == 0 {
-		w.code = http.StatusOK
+	if w.x.Code == 0 {
+		w.x.Code = http.StatusOK
 	}
 	n, err := w.ResponseWriter.Write(b)
-	w.bytes += int64(n)
+	w.x.Bytes += int64(n)
 	return n, err
 }
 
@@ -115,6 +121,8 @@ func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // GlobalRequestID is the caller's own request id, kept to be passed on to other services.
 func GlobalRequestID(ctx context.Context) string {
-	id, _ := ctx.Value(globalRequestIDKey).(string)
-	return id
+	if x := ExchangeOf(ctx); x != nil {
+		return x.GlobalID
+	}
+	return ""
 }

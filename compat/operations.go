@@ -31,6 +31,7 @@ type Operation struct {
 	Rules   []Rule
 	Refusal string // what everybody is told, where Success is none
 
+	name            string
 	bodies, queries []rangedSchema
 }
 
@@ -64,6 +65,9 @@ type rangedSchema struct {
 
 // Name is how handlers are registered: "POST /servers/{id}/action rebuild".
 func (op *Operation) Name() string {
+	if op.name != "" {
+		return op.name
+	}
 	name := op.Method + " " + op.Path
 	if op.Action != "" {
 		name += " " + op.Action
@@ -128,6 +132,7 @@ func parseOperation(line string) (*Operation, error) {
 		return nil, err
 	}
 	op.Refusal = f[7]
+	op.name = op.Name()
 	for _, p := range strings.Split(f[6], " ; ") {
 		name, shows := strings.CutSuffix(p, "?")
 		name, or, _ := strings.Cut(name, " | ")

@@ -39,6 +39,9 @@ func (c *Compute) route(w http.ResponseWriter, r *http.Request) {
 		h["Vary"] = []string{VersionHeader, LegacyVersionHeader}
 	}
 	req.Version = v
+	if x := ExchangeOf(r.Context()); x != nil {
+		x.Version = v
+	}
 
 	rest = strings.TrimSuffix(rest, "/")
 	seg, below, _ := strings.Cut(rest, "/")

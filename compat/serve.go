@@ -21,6 +21,7 @@ func (e *endpoint) serve(w http.ResponseWriter, r *Request, urlProject string) e
 	if r.Op == nil {
 		return NotFound("API version %s is not supported on this method.", r.Version)
 	}
+	Means(r.Context(), r.Op.Name())
 	if r.Op.Refusal != "" {
 		return &Fault{Code: r.Op.Success, Message: r.Op.Refusal}
 	}

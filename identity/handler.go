@@ -51,7 +51,7 @@ func (s *Service) routes() http.Handler {
 			if rt.method == http.MethodGet {
 				methods = append(methods, http.MethodHead)
 			}
-			router.Path(rt.path).Methods(methods...).Handler(h)
+			router.Path(rt.path).Methods(methods...).Handler(compat.Named(rt.method+" "+rt.path, h))
 		}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -91,7 +91,7 @@ func (s *Service) Handler() http.Handler {
 	withToken.NotFoundHandler = plain(compat.NotFound("The resource could not be found."))
 	withToken.MethodNotAllowedHandler = plain(&compat.Fault{Code: http.StatusMethodNotAllowed, Message: "The method is not allowed for this resource."})
 	for _, rt := range routes {
-		withToken.Path(rt.path).Methods(rt.method).Handler(s.adapter(rt))
+		withToken.Path(rt.path).Methods(rt.method).Handler(compat.Named(rt.method+" "+rt.path, s.adapter(rt)))
 	}
 	checked := s.Auth(withToken)
 	open := mux.NewRouter().UseEncodedPath().SkipClean(true)
@@ -100,7 +100,7 @@ func (s *Service) Handler() http.Handler {
 		open.Path(path).Methods(http.MethodGet, http.MethodHead).Handler(s.versions(http.StatusMultipleChoices))
 	}
 	open.Path("/versions").Methods(http.MethodGet, http.MethodHead).Handler(s.versions(http.StatusOK))
-	open.Path("/v2/images/{id}/file").Headers(ticketHeader, "").Methods(http.MethodGet, http.MethodPut).HandlerFunc(s.ticketed)
+	open.Path("/v2/images/{id}/file").Headers(ticketHeader, "").Methods(http.MethodGet, http.MethodPut).Handler(compat.Named("ticket /v2/images/{id}/file", http.HandlerFunc(s.ticketed)))
 	open.NotFoundHandler = checked
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !cleanAddress(r.URL) {

@@ -127,7 +127,7 @@ func (s *Service) routes() http.Handler {
 	router.NotFoundHandler = http.HandlerFunc(notRouted)
 	router.MethodNotAllowedHandler = http.HandlerFunc(wrongMethod)
 	for _, rt := range s.table() {
-		router.Methods(rt.method).Path("/v2.0" + rt.path).Handler(rt)
+		router.Methods(rt.method).Path("/v2.0" + rt.path).Handler(compat.Named(rt.method+" /v2.0"+rt.path, rt))
 	}
 	inside := http.Handler(router)
 	if s.cfg.Auth != nil {

@@ -25,8 +25,9 @@ import (
 // its key in the file, its default, which commands have it, and what it is for (see
 // settings.Set). Nothing about a setting is said anywhere else.
 type config struct {
-	StateDir string `name:"state-dir" env:"KILONOVA_STATE" default:"/var/lib/kilonova" for:"up api computed doctor" help:"folder of the database, images, disks and keys; all API processes share one, a host has its own"`
-	LogLevel string `name:"log-level" default:"info" for:"all" oneof:"debug info warn error" help:"what is logged: debug, info, warn or error"`
+	StateDir  string `name:"state-dir" env:"KILONOVA_STATE" default:"/var/lib/kilonova" for:"up api computed doctor" help:"folder of the database, images, disks and keys; all API processes share one, a host has its own"`
+	LogLevel  string `name:"log-level" default:"info" for:"all" oneof:"debug info warn error" help:"what is logged: debug, info, warn or error"`
+	AccessLog bool   `name:"access-log" default:"true" for:"up api" help:"log a line for each request, at the level info (those for /healthz and /readyz at debug)"`
 
 	Database databaseConfig `section:"The database"`
 	Listen   listenConfig   `section:"Where the APIs listen"`
