@@ -346,14 +346,16 @@ func TestProxies(t *testing.T) {
 
 func TestForwardedHeadersOfStrangersAreDropped(t *testing.T) {
 	t.Parallel()
-	limits := patient
-	limits.Proxies = []netip.Prefix{netip.MustParsePrefix("192.0.2.1/32")}
-	at := start(t, Config{Limits: limits}, func(w http.ResponseWriter, r *http.Request) {
-		fmt.Fprint(w, r.Header.Get("X-Forwarded-Host"), r.RemoteAddr)
-	})
-	said, _ := answer(dial(t, at, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: evil\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: close\r\n\r\n"), 2*time.Second)
-	if strings.Contains(said, "evil") || strings.Contains(said, "1.2.3.4") {
-		t.Errorf("a stranger's headers were believed: %q", said)
+	for _, proxies := range [][]netip.Prefix{nil, {netip.MustParsePrefix("192.0.2.1/32")}} {
+		limits := patient
+		limits.Proxies = proxies
+		at := start(t, Config{Limits: limits}, func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, r.Header.Get("X-Forwarded-Host"), r.RemoteAddr)
+		})
+		said, _ := answer(dial(t, at, "GET / HTTP/1.1\r\nHost: x\r\nX-Forwarded-Host: evil\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: close\r\n\r\n"), 2*time.Second)
+		if strings.Contains(said, "evil") || strings.Contains(said, "1.2.3.4") {
+			t.Errorf("a stranger's headers were believed: %q", said)
+		}
 	}
 }
 

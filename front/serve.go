@@ -80,16 +80,13 @@ func (g *gate) watch(next http.Handler) http.Handler {
 // forwarded makes the client's own address the request's, behind a proxy, and gives it; the
 // zero address where the other end is the client.
 func (g *gate) forwarded(c *conn, r *http.Request) netip.Addr {
-	if len(g.limits.Proxies) == 0 {
-		if from := r.Header.Get("X-Forwarded-For"); from != "" {
-			g.hidden.Do(func() {
-				slog.Warn("requests come through a proxy that --trusted-proxy does not name: all its clients are one to the limits of logins and connections",
-					"proxy", c.peer)
-			})
-		}
-		return netip.Addr{}
+	if len(g.limits.Proxies) == 0 && r.Header.Get("X-Forwarded-For") != "" {
+		g.hidden.Do(func() {
+			slog.Warn("requests come through a proxy that --trusted-proxy does not name: all its clients are one to the limits of logins and connections",
+				"proxy", c.peer)
+		})
 	}
-	if !g.isProxy(c.peer) {
+	if !g.isProxy(c.peer) { // so without proxies nobody is believed
 		for name := range r.Header {
 			if strings.HasPrefix(name, "X-Forwarded-") {
 				r.Header.Del(name)

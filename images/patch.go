@@ -48,14 +48,14 @@ func (s *Service) patch(w http.ResponseWriter, c *call) error {
 		ops = append(ops, op)
 	}
 	rec, err := s.change(c.Context(), c.caller, c.rec.ID, func(rec *record) error {
-		was := rec.Image
+		before := rec.countProperties() // the operations change them in place
 		for _, op := range ops {
 			err := op.apply(&rec.Image, c.caller)
 			if err != nil {
 				return err
 			}
 		}
-		if rec.countProperties() > was.countProperties() || rec.countProperties() <= maxProperties {
+		if rec.countProperties() > before || rec.countProperties() <= maxProperties {
 			return checkQuota(&rec.Image)
 		}
 		return nil

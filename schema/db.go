@@ -165,6 +165,19 @@ var mistyped = regexp.MustCompile(`^[^/.][^/]*:.*@|^[a-z]+://`)
 // IsFile reports whether an address is that of an SQLite file, as none is.
 func IsFile(dsn string) bool { return !isMySQL(dsn) }
 
+// FilePath is where the SQLite file of an address is, in its own name whatever links lead to
+// it; "" for an address that is none of one.
+func FilePath(dsn string) string {
+	if isMySQL(dsn) {
+		return ""
+	}
+	path := strings.TrimPrefix(strings.TrimPrefix(dsn, "sqlite:"), "//")
+	if own, err := filepath.EvalSymlinks(path); err == nil {
+		path = own
+	}
+	return path
+}
+
 func isMySQL(dsn string) bool {
 	return strings.HasPrefix(dsn, "mysql:") || strings.Contains(dsn, "@tcp(") || strings.Contains(dsn, "@unix(")
 }

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 	"github.com/jmoiron/sqlx"
@@ -72,6 +73,39 @@ func (db *DB) tryTx(ctx context.Context, fn func(tx *Tx) error) error {
 		return fmt.Errorf("commit: %w", commitError(err))
 	}
 	return nil
+}
+
+// How often, and for how long, Settled asks.
+const (
+	settleEvery = 100 * time.Millisecond
+	settleFor   = 15 * time.Second
+)
+
+// Settled finds out what became of a commit whose answer was lost: happened looks for what
+// the transaction wrote, by a key that was chosen before. It gives nil when it is there, and
+// err when not, or when the database does not come back for long. Any other err it gives as
+// it is.
+func (db *DB) Settled(ctx context.Context, err error, happened func(context.Context) (bool, error)) error {
+	if !errors.Is(err, ErrUnknownOutcome) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleFor)
+	defer cancel()
+	for {
+		did, askErr := happened(ctx)
+		switch {
+		case askErr == nil && did:
+			return nil
+		case askErr == nil:
+			return err
+		case ctx.Err() != nil:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(settleEvery):
+		}
+	}
 }
 
 // ExecContext runs one statement as a transaction of its own, with the retries of Tx.

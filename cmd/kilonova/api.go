@@ -39,6 +39,11 @@ func api(ctx context.Context, cfg *config) error {
 			return err
 		}
 		defer unlock()
+		unlock, err = lockDatabase(address, dir, syscall.LOCK_SH)
+		if err != nil {
+			return err
+		}
+		defer unlock()
 	}
 	mendFiles(dir)
 	l, err := cfg.Listen.open()

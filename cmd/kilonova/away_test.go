@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"kilonova/schema"
 	"kilonova/schema/schematest"
@@ -27,6 +28,7 @@ type wire struct {
 	mu     sync.Mutex
 	refuse bool   // new connections end at once
 	cut    bool   // a statement ends its connection
+	lose   bool   // a commit reaches the server, and its answer nobody
 	greet  uint16 // the error by which the server greets
 	say    uint16 // the error by which the server answers each statement
 	conns  map[net.Conn]bool
@@ -55,7 +57,7 @@ func newWire(t *testing.T, server string) *wire {
 // set breaks the wire anew; what is open ends where it is told.
 func (w *wire) set(change func(w *wire), hangUp bool) {
 	w.mu.Lock()
-	w.refuse, w.cut, w.greet, w.say = false, false, 0, 0
+	w.refuse, w.cut, w.lose, w.greet, w.say = false, false, false, 0, 0
 	change(w)
 	w.mu.Unlock()
 	if hangUp {
@@ -109,11 +111,16 @@ func (w *wire) carry(client net.Conn) {
 			return
 		}
 		w.mu.Lock()
-		cut, say := w.cut, w.say
+		cut, say, lose := w.cut, w.say, w.lose
 		w.mu.Unlock()
 		statement := head[3] == 0
 		switch {
 		case statement && cut:
+			return
+		case statement && lose && bytes.HasSuffix(body, []byte("COMMIT")):
+			client.Close()
+			_, _ = server.Write(append(bytes.Clone(head), body...))
+			time.Sleep(200 * time.Millisecond) // it commits
 			return
 		case statement && say != 0:
 			_, err = client.Write(errorPacket(1, say))
@@ -213,5 +220,40 @@ func TestDatabaseAway(t *testing.T) {
 		if r := c.do(call.method, call.path, call.body); r.Code >= 500 {
 			t.Errorf("the database is back: %s %s = %d %s", call.method, call.path, r.Code, r.Body)
 		}
+	}
+}
+
+// TestLostAnswerOfACommit: a request whose commit went through is answered so, though the
+// connection broke before the database's answer.
+func TestLostAnswerOfACommit(t *testing.T) {
+	address := schematest.MySQLAddress(t)
+	server := regexp.MustCompile(`tcp\(([^)]*)\)`).FindStringSubmatch(address)[1]
+	w := newWire(t, server)
+	db, err := schema.Open(context.Background(), strings.Replace(address, server, w.address, 1))
+	if err == nil {
+		t.Cleanup(func() { db.Close() })
+		err = db.Migrate(context.Background())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newTestCloud(t, db)
+	create := `{"server": {"name": "x", "imageRef": "` + c.bootable() + `", "flavorRef": "42"}}`
+	if first := c.do("POST", "/v2.1/servers", create); first.Code != http.StatusAccepted { // and makes what a project has but once
+		t.Fatal(first.Code, first.Body)
+	}
+	w.set(func(w *wire) { w.lose = true }, false)
+	made := c.do("POST", "/v2.1/servers", create)
+	var doc struct{ Server struct{ ID string } }
+	_ = json.Unmarshal(made.Body.Bytes(), &doc)
+	gone := c.do("DELETE", "/v2.1/servers/"+doc.Server.ID, "")
+	w.set(func(*wire) {}, true)
+	if made.Code != http.StatusAccepted || gone.Code != http.StatusNoContent {
+		t.Errorf("a create = %d %.300s; its delete = %d %.300s", made.Code, made.Body, gone.Code, gone.Body)
+	}
+	var n int
+	err = db.Get(&n, "SELECT COUNT(*) FROM servers")
+	if err != nil || n != 2 {
+		t.Errorf("%d servers, %v", n, err)
 	}
 }

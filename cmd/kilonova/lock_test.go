@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -84,4 +85,41 @@ func TestAPIsShareAFolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	only()
+}
+
+// TestDatabaseOfAnotherFolder: a second state folder is no way to the SQLite file of a cloud
+// that runs.
+func TestDatabaseOfAnotherFolder(t *testing.T) {
+	theirs, mine := t.TempDir(), t.TempDir()
+	file := filepath.Join(theirs, "kilonova.db")
+	err := os.WriteFile(file, nil, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link.db")
+	err = os.Symlink(file, link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlock, err := lockState(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range []string{file, "sqlite:" + file, link} {
+		_, err = lockDatabase(address, mine, syscall.LOCK_SH)
+		if err == nil || !strings.Contains(err.Error(), "another kilonova runs on") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	own, err := lockDatabase(file, theirs, syscall.LOCK_EX) // it is its own
+	if err != nil {
+		t.Fatal(err)
+	}
+	own()
+	unlock()
+	free, err := lockDatabase(file, mine, syscall.LOCK_EX)
+	if err != nil {
+		t.Fatal(err)
+	}
+	free()
 }

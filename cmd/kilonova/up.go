@@ -51,6 +51,15 @@ func up(ctx context.Context, cfg *config) error {
 		return err
 	}
 	defer unlock()
+	address, err := cfg.Database.find()
+	if err != nil {
+		return err
+	}
+	unlockDB, err := lockDatabase(address, dir, syscall.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer unlockDB()
 	mendFiles(dir)
 	l, err := cfg.Listen.open()
 	if err != nil {
@@ -59,10 +68,6 @@ func up(ctx context.Context, cfg *config) error {
 	defer l.Close()
 	at := addressesOf(l.scheme(), l.Addr().String(), cfg.API)
 	tidyImages(ctx, dir)
-	address, err := cfg.Database.find()
-	if err != nil {
-		return err
-	}
 	db, err := openDB(ctx, address, dir)
 	if err != nil {
 		return err
@@ -169,6 +174,23 @@ func lockState(dir string) (func(), error) {
 // them off its.
 func shareState(dir string) (func(), error) {
 	return lockFile(dir, "lock", syscall.LOCK_SH, fmt.Sprintf("another kilonova runs on %s", dir))
+}
+
+// lockDatabase does the same with the folder of an SQLite file that is not in the state
+// folder: the cloud whose file it is may run there.
+func lockDatabase(address, dir string, how int) (func(), error) {
+	path := schema.FilePath(address)
+	if path != "" {
+		path, _ = filepath.Abs(path) // it fails where there is no working folder, which opening tells
+	}
+	home, err := filepath.EvalSymlinks(dir)
+	if path == "" || address == "" || err == nil && filepath.Dir(path) == home || filepath.Dir(path) == dir {
+		return func() {}, nil
+	}
+	if _, err := os.Stat(path); err != nil {
+		return func() {}, nil //nolint:nilerr // there is nothing yet that anybody could have
+	}
+	return lockFile(filepath.Dir(path), "lock", how, "another kilonova runs on "+path)
 }
 
 // lockFile locks a file of the state folder, for itself or with others, until the process

@@ -61,6 +61,7 @@ func (s *Service) beginOnce(ctx context.Context, c *compat.Caller, v *Server, op
 		begun = &copied
 		return s.beginTx(&beginning{s: s, ctx: ctx, tx: tx, caller: c, v: begun, set: Change{}, input: input}, op, t)
 	})
+	err = s.DB.Settled(ctx, err, s.acted(v, t))
 	if err == nil && t.Kind != "" {
 		s.Bell.Ring(begun.HostName())
 	}

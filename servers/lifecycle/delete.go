@@ -57,9 +57,10 @@ func (s *Service) HostAnswers(ctx context.Context, v *Server) (bool, error) {
 }
 
 func (s *Service) destroyLocally(ctx context.Context, c *compat.Caller, v *Server, op string) error {
-	return wrap(s.DB.Tx(ctx, func(tx *schema.Tx) error {
+	t := transitions[op]
+	err := s.DB.Tx(ctx, func(tx *schema.Tx) error {
 		copied := *v
-		actionID, err := s.record(ctx, tx, &copied, c, transitions[op])
+		actionID, err := s.record(ctx, tx, &copied, c, t)
 		if err != nil {
 			return err
 		}
@@ -68,7 +69,8 @@ func (s *Service) destroyLocally(ctx context.Context, c *compat.Caller, v *Serve
 			return err
 		}
 		return s.endAction(ctx, tx, actionID, true, "", "")
-	}), "delete server %s", v.UUID)
+	})
+	return wrap(s.DB.Settled(ctx, err, s.acted(v, t)), "delete server %s", v.UUID)
 }
 
 // bury makes the row a deleted one and gives back all that the server held.

@@ -88,6 +88,12 @@ func (s *Service) Launch(ctx context.Context, p *Launch) (*Server, error) {
 		}
 		return nil
 	})
+	err = s.DB.Settled(ctx, err, func(ctx context.Context) (bool, error) {
+		if many != nil {
+			return s.exists(ctx, `SELECT COUNT(*) FROM server_batches WHERE reservation_id = ?`, many.ReservationID)
+		}
+		return s.exists(ctx, `SELECT COUNT(*) FROM servers WHERE uuid = ?`, made[0].UUID)
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +102,20 @@ func (s *Service) Launch(ctx context.Context, p *Launch) (*Server, error) {
 	}
 	s.ringFor(made)
 	return made[0], nil
+}
+
+// exists reports whether a count is not 0.
+func (s *Service) exists(ctx context.Context, query string, args ...any) (bool, error) {
+	var n int
+	err := s.DB.GetContext(ctx, &n, query, args...)
+	return n > 0, err
+}
+
+// acted looks for the record of an operation that this very request made.
+func (s *Service) acted(v *Server, t transition) func(context.Context) (bool, error) {
+	return func(ctx context.Context) (bool, error) {
+		return s.exists(ctx, `SELECT COUNT(*) FROM instance_actions WHERE server_uuid = ? AND request_id = ? AND action = ?`, v.UUID, compat.RequestID(ctx), t.Action)
+	}
 }
 
 // ringFor tells the hosts of new servers that there is work.
