@@ -36,8 +36,8 @@ func (c Credentials) String() string {
 	return fmt.Sprintf("%s@%s/%s", c.User, c.Addr, c.Database)
 }
 
-// errNoAccounts is what SQLite, which has no accounts, answers to all of this.
-var errNoAccounts = errors.New("host accounts need MariaDB or MySQL: on SQLite the host runs inside `kilonova up`")
+// ErrNoAccounts is what SQLite, which has no accounts, answers to all of this.
+var ErrNoAccounts = errors.New("host accounts need MariaDB or MySQL: on SQLite the host runs inside `kilonova up`")
 
 var originForm = regexp.MustCompile(`^[A-Za-z0-9.:%_/-]{1,255}$`)
 
@@ -47,7 +47,7 @@ var originForm = regexp.MustCompile(`^[A-Za-z0-9.:%_/-]{1,255}$`)
 // RemoveHostAccount.
 func AddHostAccount(ctx context.Context, db *DB, host, origin string) (Credentials, error) {
 	if db.Dialect != MySQL {
-		return Credentials{}, errNoAccounts
+		return Credentials{}, ErrNoAccounts
 	}
 	if !originForm.MatchString(origin) {
 		return Credentials{}, fmt.Errorf("%q is not an address pattern", origin)

@@ -125,3 +125,18 @@ func (c *databaseConfig) open(ctx context.Context) (*schema.DB, error) {
 	}
 	return schema.Open(ctx, address)
 }
+
+// openThere opens a database that there is: to look at one makes none.
+func (c *databaseConfig) openThere(ctx context.Context) (*schema.DB, error) {
+	address, err := c.need()
+	if err != nil {
+		return nil, err
+	}
+	if path := schema.FilePath(address); path != "" {
+		_, err = os.Stat(path)
+		if err != nil {
+			return nil, fmt.Errorf("there is no database at %s: %w", path, err)
+		}
+	}
+	return c.open(ctx)
+}

@@ -22,7 +22,7 @@ func dbCommand(p *process) *cobra.Command {
 	}, &cobra.Command{
 		Use: "status", Short: "List the migrations and whether the database has them", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := p.Database.open(c.Context())
+			db, err := p.Database.openThere(c.Context())
 			if err != nil {
 				return err
 			}
@@ -40,7 +40,7 @@ func dbCommand(p *process) *cobra.Command {
 	}, &cobra.Command{
 		Use: "check", Short: "Compare usage, capacity and addresses with what the servers add up to", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			db, err := p.Database.open(c.Context())
+			db, err := p.Database.openThere(c.Context())
 			if err != nil {
 				return err
 			}

@@ -30,6 +30,9 @@ func hostCommand(p *process) *cobra.Command {
 	var from string
 	add := &cobra.Command{Use: "add HOST", Short: "Make the host's row and its own database account", Args: cobra.ExactArgs(1),
 		RunE: with(func(c *cobra.Command, db *schema.DB, host string) error {
+			if db.Dialect != schema.MySQL {
+				return schema.ErrNoAccounts
+			}
 			err := hosts.New(db, nil).Add(c.Context(), host, work.HostInfo{Hostname: host})
 			if err != nil {
 				return err
